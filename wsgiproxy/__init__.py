@@ -1,0 +1,1 @@
+"""A reverse proxy and load balancer for WSGI shops."""

@@ -1,0 +1,1 @@
+"""The YAML: text in, frozen data out."""

@@ -1,0 +1,1 @@
+"""Choose a backend; never speak HTTP to it."""

@@ -1,0 +1,1 @@
+"""One request's journey, as a WSGI application."""

@@ -1,0 +1,1 @@
+"""Which pool? Immutable tables, swapped whole."""

@@ -1,0 +1,1 @@
+"""Our front door: a WSGI server on gevent that knows nothing of proxying."""

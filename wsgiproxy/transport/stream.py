@@ -1,0 +1,106 @@
+"""The seam between I/O and everything else: what a stream and a driver are.
+
+Two drivers stand behind it: ``transport.greenlet`` (gevent's hub, non-blocking sockets) and ``transport.thread``
+(blocking sockets). ``OSError`` becomes one of our errors in those two and nowhere else; which one depends on who is at
+the other end, so a stream is made with its ``PeerErrors``. This module must not know HTTP, configuration or gevent.
+
+Every wait takes a ``deadline``: an instant of ``time.monotonic()`` in seconds. Both drivers may notice a missed
+deadline up to ``SWEEP_INTERVAL`` seconds late, never early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from wsgiproxy.errors import (
+    ClientDisconnectedError,
+    ProxyError,
+    ReadTimeout,
+    RequestTimeout,
+    ResetError,
+    WriteTimeout,
+)
+
+SWEEP_INTERVAL = 0.1  # seconds between two looks for missed deadlines
+
+
+class PeerErrors(NamedTuple):
+    """What goes wrong at the other end of a stream, as errors that blame the right side."""
+
+    reset: type[ProxyError]
+    read_timeout: type[ProxyError]
+    write_timeout: type[ProxyError]
+
+
+CLIENT = PeerErrors(ClientDisconnectedError, RequestTimeout, ClientDisconnectedError)
+BACKEND = PeerErrors(ResetError, ReadTimeout, WriteTimeout)
+
+
+class Stream(Protocol):
+    """One connected socket. One greenlet or thread reads and writes it at a time; ``abort`` may come from any."""
+
+    def recv(self, size: int, deadline: float) -> bytes:
+        """Up to ``size`` bytes as soon as any are there; ``b""`` at the end of the stream."""
+
+    def recv_into(self, buffer: memoryview, deadline: float) -> int:
+        """The same into ``buffer``; 0 at the end of the stream."""
+
+    def send_all(self, data: bytes | memoryview, timeout: float) -> None:
+        """Send all of ``data``; the peer must take some of it every ``timeout`` seconds."""
+
+    def is_quiet(self) -> bool:
+        """Whether an idle stream may be used again: nothing to read, not closed by the peer. Costs no wait."""
+
+    def abort(self, error: ProxyError) -> None:
+        """Make the wait under way, or the next one, raise ``error``. Safe to call at any time, also when closed."""
+
+    def shutdown_write(self) -> None:
+        """Tell the peer that nothing more will come (a TCP half-close)."""
+
+    def close(self) -> None:
+        """Close the socket. Idempotent."""
+
+    def fileno(self) -> int:
+        """The descriptor, -1 when closed."""
+
+
+class Event(Protocol):
+    """A flag to wait for, as ``threading.Event``."""
+
+    def set(self) -> None:
+        """Raise the flag and wake whoever waits."""
+
+    def is_set(self) -> bool:
+        """Whether the flag is up."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the flag for at most ``timeout`` seconds; whether it is up."""
+
+
+class Task(Protocol):
+    """Work in the background."""
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for its end."""
+
+
+class Driver(Protocol):
+    """A way to move bytes and to do work in the background."""
+
+    name: str
+
+    def connect_tcp(self, host: str, port: int, deadline: float) -> Stream:
+        """A stream to the first of the host's addresses that accepts; ``ConnectError`` or ``ConnectTimeout``.
+
+        Names are resolved anew on each call: a backend that moves is found again without a reload.
+        """
+
+    def connect_unix(self, path: str, deadline: float) -> Stream:
+        """A stream to the socket at ``path``; ``ConnectError`` or ``ConnectTimeout``."""
+
+    def spawn(self, function: Callable[[], None], name: str) -> Task:
+        """Run ``function`` in the background; the process may end without waiting for it."""
+
+    def event(self) -> Event:
+        """A new flag."""

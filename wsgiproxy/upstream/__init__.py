@@ -1,0 +1,1 @@
+"""Talk to one backend; never choose one."""

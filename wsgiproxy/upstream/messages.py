@@ -1,0 +1,121 @@
+"""What goes to a backend and what comes back, whatever protocol lies between: the seam of this room.
+
+``proxy`` makes an ``UpstreamRequest`` and reads an ``UpstreamResponse``; each kind of backend (``upstream.http``,
+``upstream.inprocess``) is an ``Upstream`` that turns the one into the other. Nothing here knows pools, routes or
+sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from wsgiproxy.config import schema
+from wsgiproxy.errors import ProxyError
+from wsgiproxy.http1.message import NO_BODY, Fields, Framing
+
+
+class RequestBody(Protocol):
+    """The client's body, read once from start to end."""
+
+    def read_some(self) -> bytes:
+        """The next piece as soon as any is there; ``b""`` at the end."""
+
+
+class UpstreamRequest:
+    """One request, ready to be sent: every field is end-to-end, legal and final.
+
+    ``target`` is the raw request target; ``host`` the client's authority; ``fields`` leaves out Host and the framing
+    fields, which ``framing`` and the upstream's own rules decide. ``environ`` is the client's WSGI environ (never
+    changed) and ``script_name``/``path_info`` (decoded, latin-1) are how a WSGI application of this process must see
+    the path. ``body`` is None where ``framing`` is ``NO_BODY``. ``on_cancel``, given a function, arranges that it is
+    called with the reason once the client has gone (None takes that back).
+    """
+
+    __slots__ = ("body", "environ", "fields", "framing", "host", "method", "on_cancel", "path_info", "query",
+                 "script_name", "target")  # fmt: skip
+
+    def __init__(
+        self,
+        method: str,
+        target: str,
+        host: str,
+        fields: Fields,
+        *,
+        framing: Framing = NO_BODY,
+        body: RequestBody | None = None,
+        environ: dict[str, Any] | None = None,
+        script_name: str = "",
+        path_info: str = "",
+        query: str = "",
+        on_cancel: Callable[[Callable[[ProxyError], None] | None], None] | None = None,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.host = host
+        self.fields = fields
+        self.framing = framing
+        self.body = body
+        self.environ = environ if environ is not None else {}
+        self.script_name = script_name
+        self.path_info = path_info
+        self.query = query
+        self.on_cancel = on_cancel
+
+
+class ResponseBody(Protocol):
+    """A backend's body: an iterator of pieces. The end is clean; a body cut short raises ``TruncatedBodyError``."""
+
+    def __iter__(self) -> ResponseBody:
+        """Itself."""
+
+    def __next__(self) -> bytes:
+        """The next piece, never empty, as soon as any is there."""
+
+    def is_ready(self) -> bool:
+        """Whether the next piece, or the end, can be had without a wait."""
+
+    def close(self) -> None:
+        """Give back or close what the body came from. Idempotent, at any point."""
+
+
+class UpstreamResponse:
+    """The head of a backend's answer, end-to-end fields only, and its body; ``length`` is that of the body if known."""
+
+    __slots__ = ("body", "fields", "length", "reason", "status")
+
+    def __init__(self, status: int, reason: str, fields: Fields, length: int | None, body: ResponseBody) -> None:
+        self.status = status
+        self.reason = reason
+        self.fields = fields
+        self.length = length
+        self.body = body
+
+    def __repr__(self) -> str:
+        return f"<UpstreamResponse {self.status} {self.reason}, {len(self.fields)} fields>"
+
+
+class Upstream(Protocol):
+    """One backend, as something that answers requests."""
+
+    def send(self, request: UpstreamRequest, *, fresh: bool = False) -> UpstreamResponse:
+        """Send a request and wait for the head of its answer.
+
+        ``fresh`` forbids a reused connection. Raises a ``BackendError``, or a ``ClientError`` where the client's own
+        body fails; whatever it raises, no connection and no application object is left open.
+        """
+
+    def check_connect(self, timeout: float) -> None:
+        """Connect and hang up (a tcp health check); raises a ``BackendError``."""
+
+    def send_probe(self, request: UpstreamRequest, timeout: float) -> UpstreamResponse:
+        """Send a health check on a connection of its own; the whole of it must be done within ``timeout`` seconds."""
+
+    def idle_connections(self) -> int:
+        """How many idle connections are held."""
+
+    def configure(self, block: schema.Pool) -> None:
+        """Take on the timeouts, keep-alive and host rules of a pool's block; idle connections stay."""
+
+    def close(self) -> None:
+        """Close the idle connections; exchanges under way finish and then close theirs. Idempotent."""
