@@ -1,0 +1,177 @@
+"""Reading a message body off a byte source, piece by piece, exactly to its end (RFC 9112 sections 6 and 7).
+
+One reader for both sides: the front server reads requests with it, the upstream reads answers. It is given a
+``receive`` function instead of a socket, and the two errors to raise, so that it blames the right side. Chunk
+extensions and trailers are checked, bounded and dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from wsgiproxy.errors import ProxyError
+from wsgiproxy.http1.message import Framing
+from wsgiproxy.http1.parser import parse_trailers
+
+PIECE = 256 * 1024  # bytes asked for at once: few calls for a large body, and still in a core's cache
+_CHUNKED_PIECE = 64 * 1024  # the same for a chunked body, whose pieces are cut out of what was received
+_MAX_CHUNK_LINE = 4 * 1024  # bytes of one chunk's size line, extensions included
+_MAX_EXTENSIONS = 16 * 1024  # bytes of all chunk extensions of one body (the class of CVE-2023-39326)
+_MAX_TRAILER_BYTES = 8 * 1024
+_MAX_TRAILER_FIELDS = 100
+
+_SIZE = rb"([0-9A-Fa-f]{1,15}+)([ \t]*+(?:;[\t\x20-\x7e\x80-\xff]*+)?)\r\n"
+_FIRST_SIZE_LINE = re.compile(_SIZE)
+_NEXT_SIZE_LINE = re.compile(rb"\r\n" + _SIZE)
+
+
+class BodyReader:
+    """One body. ``finished`` is true once its last byte was returned; ``received`` counts the payload's bytes."""
+
+    __slots__ = (
+        "_buffer", "_chunked", "_extensions", "_malformed", "_position", "_receive", "_remaining", "_size_line",
+        "_truncated", "finished", "received",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        framing: Framing,
+        buffered: bytes,
+        receive: Callable[[int], bytes],
+        malformed: type[ProxyError],
+        truncated: type[ProxyError],
+    ) -> None:
+        """``buffered`` was already received; ``receive(size)`` returns up to ``size`` bytes, ``b""`` at the end."""
+        self._chunked = framing.chunked
+        self._remaining = framing.length  # bytes left of the body, or of the chunk; None until the source ends
+        self._receive = receive
+        self._malformed = malformed
+        self._truncated = truncated
+        self._buffer = buffered
+        self._position = 0
+        self._extensions = 0
+        self._size_line = _FIRST_SIZE_LINE
+        self.finished = framing.length == 0
+        self.received = 0
+        if framing.chunked:
+            self._remaining = 0
+
+    def read_some(self) -> bytes:
+        """The next piece, at most ``PIECE`` bytes, as soon as any is there; ``b""`` at the end."""
+        if self.finished:
+            return b""
+        piece = self._read_chunked() if self._chunked else self._read_plain()
+        self.received += len(piece)
+        return piece
+
+    def is_ready(self) -> bool:
+        """Whether ``read_some`` most likely returns without receiving."""
+        return self.finished or self._position < len(self._buffer)
+
+    def leftover(self) -> bytes:
+        """What was received beyond the body; to be asked when ``finished``."""
+        return self._buffer[self._position :]
+
+    def _read_plain(self) -> bytes:
+        remaining = self._remaining
+        wanted = PIECE if remaining is None or remaining > PIECE else remaining
+        if self._position < len(self._buffer):
+            piece = self._take(wanted)
+        else:
+            piece = self._receive(wanted)
+            if not piece:
+                if remaining is not None:
+                    raise self._truncated(f"the body ended {remaining} bytes early")
+                self.finished = True
+        if remaining is not None:
+            self._remaining = remaining - len(piece)
+            self.finished = self._remaining == 0
+        return piece
+
+    def _read_chunked(self) -> bytes:
+        """All chunk data that is buffered, or else the first that arrives."""
+        if not self._remaining:
+            self._start_chunk()
+            if self.finished:
+                return b""
+        if self._position == len(self._buffer):
+            self._fill()
+        pieces: list[bytes] = []
+        while True:
+            piece = self._take(self._remaining or 0)
+            pieces.append(piece)
+            self._remaining = (self._remaining or 0) - len(piece)
+            if self._remaining:
+                break
+            match = self._size_line.match(self._buffer, self._position)
+            if match is None or not self._accept_size(match) or self._position == len(self._buffer):
+                break
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _start_chunk(self) -> None:
+        """Receive until a chunk's size line, or for the last chunk the whole trailer section, is there."""
+        while (match := self._size_line.match(self._buffer, self._position)) is None:
+            self._check_size_line()
+            self._fill()
+        if not self._accept_size(match):
+            self._position = match.end()
+            self._read_trailers()
+            self.finished = True
+
+    def _accept_size(self, match: re.Match[bytes]) -> bool:
+        """Go on with the chunk of a size line; false, and nothing taken, for the last chunk."""
+        size = int(match[1], 16)
+        if size == 0:
+            return False
+        self._extensions += len(match[2])
+        if self._extensions > _MAX_EXTENSIONS or len(match[0]) > _MAX_CHUNK_LINE:
+            raise self._malformed("too many chunk extensions")
+        self._position = match.end()
+        self._remaining = size
+        self._size_line = _NEXT_SIZE_LINE
+        return True
+
+    def _check_size_line(self) -> None:
+        """Refuse what no further byte can turn into a size line."""
+        start = self._position + (2 if self._size_line is _NEXT_SIZE_LINE else 0)
+        if not b"\r\n".startswith(self._buffer[self._position : start]):
+            raise self._malformed("a chunk does not end with its line end")
+        if self._buffer.find(b"\n", start) >= 0:
+            raise self._malformed("malformed chunk size line")
+        if len(self._buffer) - start > _MAX_CHUNK_LINE:
+            raise self._malformed("chunk size line too long")
+
+    def _read_trailers(self) -> None:
+        """Take the trailer fields, which are checked and dropped, and the empty line (RFC 9112 7.1.2)."""
+        while True:
+            section = self._buffer[self._position :]
+            if section.startswith(b"\r\n"):
+                self._position += 2
+                return
+            end = section.find(b"\r\n\r\n")
+            if (end if end >= 0 else len(section)) > _MAX_TRAILER_BYTES:
+                raise self._malformed("trailer section too long")
+            if end >= 0:
+                if parse_trailers(section[: end + 2], _MAX_TRAILER_FIELDS) is None:
+                    raise self._malformed("malformed trailer section")
+                self._position += end + 4
+                return
+            self._fill()
+
+    def _take(self, size: int) -> bytes:
+        """Up to ``size`` buffered bytes."""
+        start = self._position
+        if start == 0 and len(self._buffer) <= size:
+            piece, self._buffer = self._buffer, b""
+            return piece
+        piece = self._buffer[start : start + size]
+        self._position = start + len(piece)
+        return piece
+
+    def _fill(self) -> None:
+        data = self._receive(_CHUNKED_PIECE)
+        if not data:
+            raise self._truncated("the chunked body was cut")
+        self._buffer = self._buffer[self._position :] + data
+        self._position = 0
