@@ -52,6 +52,12 @@ class Stream(Protocol):
     def is_quiet(self) -> bool:
         """Whether an idle stream may be used again: nothing to read, not closed by the peer. Costs no wait."""
 
+    def watch(self, on_hang_up: Callable[[bool], None] | None) -> None:
+        """Have ``on_hang_up(reset)`` called once if the peer closes (or resets) while nobody reads; None takes it back.
+
+        It is called on the driver's own time, must not wait, and is never called by a driver that cannot watch.
+        """
+
     def abort(self, error: ProxyError) -> None:
         """Make the wait under way, or the next one, raise ``error``. Safe to call at any time, also when closed."""
 

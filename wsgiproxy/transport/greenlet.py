@@ -1,0 +1,372 @@
+"""The gevent driver: raw non-blocking sockets and the hub's own watchers.
+
+Made for many small exchanges on one core. Each stream starts one read watcher when it is made and leaves it started, so
+that a wait costs no system call but the loop's own; a watcher that fires while nobody reads is stopped, which is how
+the end of an idle connection is noticed. A wait notes its deadline and nothing more: a coarse sweep of the hub's timer
+finds the few that are late. This module must not know HTTP or configuration.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable
+from math import inf
+from typing import Any, cast
+
+import gevent
+import gevent.event
+from gevent.monkey import get_original
+from greenlet import getcurrent
+
+from wsgiproxy.errors import ConnectError, ConnectTimeout, ProxyError
+from wsgiproxy.transport.stream import BACKEND, SWEEP_INTERVAL, Event, PeerErrors, Task
+
+_READ = 1  # libev's EV_READ
+_WRITE = 2  # libev's EV_WRITE
+
+_monotonic = time.monotonic
+
+
+class Sweeper:
+    """Finds the waits whose deadline has passed, by looking at each stream once per deadline rather than per wait.
+
+    A stream stands in the bucket of the earliest deadline that it had when it was put there. When a bucket's time
+    comes, the streams in it that have moved on are put into a later one, and those that are late are told so.
+    """
+
+    def __init__(self, loop: Any) -> None:
+        self._buckets: dict[int, set[GreenletStream]] = {}
+        self._next = int(_monotonic() / SWEEP_INTERVAL)
+        self._timer = loop.timer(SWEEP_INTERVAL, SWEEP_INTERVAL, ref=False)
+        self._timer.start(self._sweep)
+
+    def put(self, stream: GreenletStream, deadline: float) -> None:
+        """Look at ``stream`` when ``deadline`` has passed."""
+        index = max(int(deadline / SWEEP_INTERVAL) + 1, self._next)
+        self.remove(stream)
+        stream.bucket = index
+        self._buckets.setdefault(index, set()).add(stream)
+
+    def remove(self, stream: GreenletStream) -> None:
+        """Look at ``stream`` no more."""
+        bucket = self._buckets.get(stream.bucket)
+        if bucket is not None:
+            bucket.discard(stream)
+        stream.bucket = 0
+
+    def _sweep(self) -> None:
+        now = _monotonic()
+        while self._next <= now / SWEEP_INTERVAL:
+            streams = self._buckets.pop(self._next, ())
+            self._next += 1
+            for stream in streams:
+                stream.bucket = 0
+                deadline = stream.check_deadlines(now)
+                if deadline < inf:
+                    self.put(stream, deadline)
+
+
+class GreenletStream:
+    """A connected non-blocking socket of the current hub; see ``transport.stream.Stream``.
+
+    One greenlet may read while another one writes.
+    """
+
+    __slots__ = (
+        "__weakref__", "_armed", "_errors", "_failure", "_fd", "_hub", "_on_hang_up", "_peer", "_read_deadline",
+        "_read_watcher", "_reader", "_recv", "_send", "_sock", "_sweeper", "_write_deadline", "_write_watcher",
+        "_writer", "bucket", "swept_at",
+    )  # fmt: skip
+
+    def __init__(self, sock: socket.socket, errors: PeerErrors, sweeper: Sweeper, peer: str = "") -> None:
+        self._sock: socket.socket | None = sock
+        self._fd = sock.fileno()
+        self._recv = sock.recv
+        self._send = sock.send
+        self._errors = errors
+        self._peer = peer
+        self._hub: Any = gevent.get_hub()
+        self._sweeper = sweeper
+        self.bucket = 0  # where the sweeper has it; 0: nowhere
+        self.swept_at = inf  # the deadline that it was put there for
+        self._failure: ProxyError | None = None
+        self._reader: Any = None  # the greenlet that waits to read
+        self._writer: Any = None
+        self._read_deadline = inf
+        self._write_deadline = inf
+        self._write_watcher: Any = None
+        self._on_hang_up: Callable[[bool], None] | None = None
+        self._read_watcher: Any = self._hub.loop.io(self._fd, _READ)
+        self._read_watcher.start(self._on_readable)
+        self._armed = True
+
+    def __repr__(self) -> str:
+        state = "closed" if self._sock is None else "idle" if self._reader is None else "reading"
+        return f"<GreenletStream {self._peer} fd {self._fd}, {state}>"
+
+    def recv(self, size: int, deadline: float) -> bytes:
+        """Up to ``size`` bytes as soon as any are there; ``b""`` at the end of the stream."""
+        while True:
+            if self._armed:
+                self._wait_readable(deadline)
+            try:
+                return self._recv(size)
+            except BlockingIOError:
+                self._arm()
+            except OSError as error:
+                raise self._reset(error) from error
+
+    def recv_into(self, buffer: memoryview, deadline: float) -> int:
+        """The same into ``buffer``; 0 at the end of the stream."""
+        while True:
+            if self._armed:
+                self._wait_readable(deadline)
+            try:
+                return self._open_socket().recv_into(buffer)
+            except BlockingIOError:
+                self._arm()
+            except OSError as error:
+                raise self._reset(error) from error
+
+    def send_all(self, data: bytes | memoryview, timeout: float) -> None:
+        """Send all of ``data``; the peer must take some of it every ``timeout`` seconds."""
+        if self._failure is not None:
+            raise self._failure
+        rest = data
+        while True:
+            try:
+                sent = self._send(rest)
+            except BlockingIOError:
+                self._wait_writable(_monotonic() + timeout)
+                continue
+            except OSError as error:
+                raise self._reset(error) from error
+            if sent == len(rest):
+                return
+            rest = memoryview(rest)[sent:]
+
+    def is_quiet(self) -> bool:
+        """Whether an idle stream may be used again: the watcher has seen neither bytes nor a hang-up."""
+        return self._armed and self._failure is None
+
+    def watch(self, on_hang_up: Callable[[bool], None] | None) -> None:
+        """Have ``on_hang_up(reset)`` called once if the peer closes while nobody reads."""
+        self._on_hang_up = on_hang_up
+        if on_hang_up is not None and not self._armed and self._sock is not None:
+            self._hub.loop.run_callback(self._look_for_hang_up)
+
+    def abort(self, error: ProxyError) -> None:
+        """Make the waits under way, and the next ones, raise ``error``."""
+        if self._failure is None and self._sock is not None:
+            self._failure = error
+            self._hub.loop.run_callback(self._wake)
+
+    def shutdown_write(self) -> None:
+        """Tell the peer that nothing more will come; a peer that is gone already need not be told."""
+        if self._sock is not None:
+            try:
+                self._sock.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                if error.errno != errno.ENOTCONN:
+                    raise self._reset(error) from error
+
+    def reset(self) -> None:
+        """Close so that the peer sees a reset instead of a clean end."""
+        if self._sock is not None:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            self.close()
+
+    def close(self) -> None:
+        """Close the socket; whoever still waits on it is told that it was reset. Idempotent."""
+        sock, self._sock = self._sock, None
+        if sock is None:
+            return
+        self._on_hang_up = None
+        self._sweeper.remove(self)
+        self._read_watcher.stop()
+        self._read_watcher.close()
+        if self._write_watcher is not None:
+            self._write_watcher.stop()
+            self._write_watcher.close()
+        sock.close()
+        self._fd = -1
+        if self._failure is None:
+            self._failure = self._errors.reset("the connection was closed here")
+        if self._reader is not None or self._writer is not None:
+            self._hub.loop.run_callback(self._wake)
+
+    def fileno(self) -> int:
+        """The descriptor, -1 when closed."""
+        return self._fd
+
+    def check_deadlines(self, now: float) -> float:
+        """For the sweeper: fail the waits that are late; the earliest deadline that is left, ``inf`` for none."""
+        if self._reader is not None and self._read_deadline <= now:
+            self._failure = self._errors.read_timeout(f"nothing came from {self._peer} in time")
+        elif self._writer is not None and self._write_deadline <= now:
+            self._failure = self._errors.write_timeout(f"{self._peer} did not take the bytes in time")
+        else:
+            self.swept_at = min(
+                self._read_deadline if self._reader is not None else inf,
+                self._write_deadline if self._writer is not None else inf,
+            )
+            return self.swept_at
+        self.swept_at = inf
+        self._wake()
+        return inf
+
+    def _open_socket(self) -> socket.socket:
+        if self._sock is None:
+            raise self._failure or self._errors.reset("the connection is closed")
+        return self._sock
+
+    def _reset(self, error: OSError) -> ProxyError:
+        if self._failure is not None:
+            return self._failure
+        return self._errors.reset(f"{self._peer}: {error.strerror or error}")
+
+    def _wait_readable(self, deadline: float) -> None:
+        if self._failure is not None:
+            raise self._failure
+        self._read_deadline = deadline
+        if deadline < self.swept_at:
+            self.swept_at = deadline
+            self._sweeper.put(self, deadline)
+        self._reader = getcurrent()
+        try:
+            self._hub.switch()
+        finally:
+            self._reader = None
+        if self._failure is not None:
+            raise self._failure
+
+    def _wait_writable(self, deadline: float) -> None:
+        if self._failure is not None:
+            raise self._failure
+        self._write_deadline = deadline
+        if deadline < self.swept_at:
+            self.swept_at = deadline
+            self._sweeper.put(self, deadline)
+        if self._write_watcher is None:
+            self._write_watcher = self._hub.loop.io(self._fd, _WRITE)
+        self._writer = getcurrent()
+        self._write_watcher.start(self._writer.switch)
+        try:
+            self._hub.switch()
+        finally:
+            self._writer = None
+            if self._sock is not None:
+                self._write_watcher.stop()
+        if self._failure is not None:
+            raise self._failure
+
+    def _arm(self) -> None:
+        if not self._armed:
+            self._open_socket()
+            self._read_watcher.start(self._on_readable)
+            self._armed = True
+
+    def _on_readable(self) -> None:
+        reader = self._reader
+        if reader is not None:
+            reader.switch()
+            return
+        self._read_watcher.stop()
+        self._armed = False
+        if self._on_hang_up is not None:
+            self._look_for_hang_up()
+
+    def _look_for_hang_up(self) -> None:
+        on_hang_up = self._on_hang_up
+        if on_hang_up is None or self._sock is None:
+            return
+        try:
+            reset, ended = False, not self._recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return
+        except OSError:
+            reset, ended = True, True
+        if ended:
+            self._on_hang_up = None
+            on_hang_up(reset)
+
+    def _wake(self) -> None:
+        for waiter in (self._reader, self._writer):
+            if waiter is not None:
+                waiter.switch()
+
+
+class GreenletDriver:
+    """Streams and background work on the hub of the thread that made it; see ``transport.stream.Driver``."""
+
+    name = "greenlet"
+
+    def __init__(self) -> None:
+        self._hub: Any = gevent.get_hub()
+        self._sweeper = Sweeper(self._hub.loop)
+        self._socket: type[socket.socket] = get_original("socket", "socket")
+
+    def adopt(self, sock: socket.socket, errors: PeerErrors, peer: str) -> GreenletStream:
+        """A stream over a connected socket, which it then owns; ``peer`` names the other end in messages."""
+        sock.setblocking(False)
+        return GreenletStream(sock, errors, self._sweeper, peer)
+
+    def connect_tcp(self, host: str, port: int, deadline: float) -> GreenletStream:
+        """A stream to the first of the host's addresses that accepts."""
+        try:
+            found = self._hub.resolver.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+        except OSError as error:
+            raise ConnectError(f"{host}:{port}: {error.strerror or error}") from error
+        failure: ProxyError = ConnectError(f"{host}:{port}: no address")
+        for family, _, _, _, address in found:
+            try:
+                return self._connect(family, address, f"{host}:{port}", deadline)
+            except ConnectError as error:
+                failure = error
+        raise failure
+
+    def connect_unix(self, path: str, deadline: float) -> GreenletStream:
+        """A stream to the socket at ``path``."""
+        return self._connect(socket.AF_UNIX, path, f"unix:{path}", deadline)
+
+    def spawn(self, function: Callable[[], None], name: str) -> Task:
+        """Run ``function`` in a greenlet."""
+        task = gevent.spawn(function)
+        task.name = name
+        return task
+
+    def event(self) -> Event:
+        """A new flag."""
+        return cast("Event", gevent.event.Event())
+
+    def _connect(self, family: int, address: Any, peer: str, deadline: float) -> GreenletStream:
+        try:
+            sock = self._socket(family, socket.SOCK_STREAM)
+        except OSError as error:  # no descriptor is left, or the family is not there
+            raise ConnectError(f"{peer}: {error.strerror or error}") from error
+        try:
+            sock.setblocking(False)
+            if family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            code = sock.connect_ex(address)
+            if code == errno.EINPROGRESS:
+                self._wait_connected(sock, peer, deadline)
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                raise ConnectError(f"{peer}: {os.strerror(code)}")
+            return GreenletStream(sock, BACKEND, self._sweeper, peer)
+        except BaseException:
+            sock.close()
+            raise
+
+    def _wait_connected(self, sock: socket.socket, peer: str, deadline: float) -> None:
+        """Wait until a connect has come to an end. Rare beside exchanges, so it may have a timer of its own."""
+        watcher = self._hub.loop.io(sock.fileno(), _WRITE)
+        try:
+            with gevent.Timeout(max(deadline - _monotonic(), 0), ConnectTimeout(f"{peer}: no connection in time")):
+                self._hub.wait(watcher)
+        finally:
+            watcher.close()
