@@ -14,6 +14,9 @@ from wsgiproxy.config import schema
 from wsgiproxy.errors import ProxyError
 from wsgiproxy.http1.message import NO_BODY, Fields, Framing
 
+# Given a function, arranges that it is called with the reason once the client has gone; given None, takes that back.
+OnCancel = Callable[[Callable[[ProxyError], None] | None], None]
+
 
 class RequestBody(Protocol):
     """The client's body, read once from start to end."""
@@ -28,8 +31,7 @@ class UpstreamRequest:
     ``target`` is the raw request target; ``host`` the client's authority; ``fields`` leaves out Host and the framing
     fields, which ``framing`` and the upstream's own rules decide. ``environ`` is the client's WSGI environ (never
     changed) and ``script_name``/``path_info`` (decoded, latin-1) are how a WSGI application of this process must see
-    the path. ``body`` is None where ``framing`` is ``NO_BODY``. ``on_cancel``, given a function, arranges that it is
-    called with the reason once the client has gone (None takes that back).
+    the path. ``body`` is None where ``framing`` is ``NO_BODY``.
     """
 
     __slots__ = ("body", "environ", "fields", "framing", "host", "method", "on_cancel", "path_info", "query",
@@ -48,7 +50,7 @@ class UpstreamRequest:
         script_name: str = "",
         path_info: str = "",
         query: str = "",
-        on_cancel: Callable[[Callable[[ProxyError], None] | None], None] | None = None,
+        on_cancel: OnCancel | None = None,
     ) -> None:
         self.method = method
         self.target = target
@@ -74,6 +76,9 @@ class ResponseBody(Protocol):
 
     def is_ready(self) -> bool:
         """Whether the next piece, or the end, can be had without a wait."""
+
+    def is_over(self) -> bool:
+        """Whether the last byte has been handed out, as far as the announced length tells."""
 
     def close(self) -> None:
         """Give back or close what the body came from. Idempotent, at any point."""
