@@ -1,0 +1,99 @@
+"""A named group of backends: who gets the next request, and what it owes afterwards.
+
+The rule of the room: decide under the lock, act outside it. Who may be picked is worked out only when a backend's
+availability has changed, not for each request. A ``Pool`` belongs to one generation of the routing table; its backends
+and their ``Roster`` outlive it, so that a lease given by an old generation is settled rightly in a new one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+from wsgiproxy.config import schema
+from wsgiproxy.errors import NoBackendError
+from wsgiproxy.pool.backend import Backend, Roster
+from wsgiproxy.pool.balance import BALANCES
+
+
+class Lease:
+    """The right to use a backend for one attempt; ``release`` gives it back."""
+
+    __slots__ = ("_released", "backend")
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self._released = False
+
+    def __repr__(self) -> str:
+        return f"<Lease of {self.backend!r}{', released' if self._released else ''}>"
+
+    def release(self, failed: bool = False) -> None:
+        """The attempt is over; ``failed`` by the backend's fault. Idempotent."""
+        backend = self.backend
+        with backend.roster.lock:
+            if self._released:
+                return
+            self._released = True
+            backend.in_flight -= 1
+            if failed:
+                backend.failures += 1
+
+
+class Pool:
+    """A named group of backends in one generation of the routing table."""
+
+    __slots__ = ("_known_changes", "_pick", "_roster", "_tiers", "backends", "block", "name")
+
+    def __init__(self, name: str, block: schema.Pool, backends: tuple[Backend, ...], roster: Roster) -> None:
+        self.name = name
+        self.block = block
+        self.backends = backends
+        self._roster = roster
+        self._pick = BALANCES[block.balance]
+        self._tiers: tuple[tuple[Backend, ...], ...] = ()
+        self._known_changes = -1
+
+    def __repr__(self) -> str:
+        available = sum(backend.available for backend in self.backends)
+        return f"<Pool {self.name}: {available} of {len(self.backends)} backends available, {self.block.balance}>"
+
+    @property
+    def roster(self) -> Roster:
+        """What this generation shares with the ones before and after it."""
+        return self._roster
+
+    def acquire(self, exclude: Collection[Backend] = ()) -> Lease:
+        """A lease of the backend that is to get the next attempt; never one of ``exclude``.
+
+        Healthy backends first, then healthy backup ones, then those not checked yet. ``NoBackendError`` where none is
+        left.
+        """
+        roster = self._roster
+        with roster.lock:
+            if self._known_changes != roster.changes:
+                self._sort_into_tiers()
+            for tier in self._tiers:
+                candidates = [backend for backend in tier if backend not in exclude] if exclude else tier
+                if candidates:
+                    backend = self._pick(candidates)
+                    backend.in_flight += 1
+                    backend.requests += 1
+                    return Lease(backend)
+        raise NoBackendError(f"pool {self.name}: no backend is available", self._retry_after())
+
+    def _sort_into_tiers(self) -> None:
+        """Who may be picked, the best first; called under the lock."""
+        self._known_changes = self._roster.changes
+        available = [backend for backend in self.backends if backend.available]
+        tiers = (
+            tuple(backend for backend in available if backend.health == health and backend.backup == backup)
+            for health in ("healthy", "checking")
+            for backup in (False, True)
+        )
+        self._tiers = tuple(tier for tier in tiers if tier)
+
+    def _retry_after(self) -> int:
+        """Whole seconds until a check may have found a backend again."""
+        check = self.block.health_check
+        return 1 if check is None else max(1, math.ceil(check.interval))
