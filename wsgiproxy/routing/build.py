@@ -1,0 +1,59 @@
+"""From a configuration and the table before it to a new table; living backends are kept.
+
+The rule of the room: first make everything that can fail, changing nothing that lives; then, in one go, give the
+backends that stay their new weights and rules. Closing what is gone is the caller's, after the swap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wsgiproxy.config import schema
+from wsgiproxy.config.address import parse_backend_address
+from wsgiproxy.pool.backend import Backend, Health, Roster
+from wsgiproxy.pool.pool import Pool
+from wsgiproxy.routing.table import Route, RoutingTable
+from wsgiproxy.upstream.messages import Upstream
+
+MakeUpstream = Callable[[str], Upstream]
+
+
+def build_table(config: schema.Config, previous: RoutingTable | None, make_upstream: MakeUpstream) -> RoutingTable:
+    """The table of ``config``; ``make_upstream(address)`` makes what is new. What it raises leaves all as it was."""
+    living = {} if previous is None else previous.pools
+    pools = {name: _build_pool(name, block, living.get(name), make_upstream) for name, block in config.pools.items()}
+    routes = []
+    for index, block in enumerate(config.routes):
+        pool = None if block.pool is None else pools[block.pool]
+        routes.append((Route(block.name or f"routes[{index}]", block, pool), block))
+    table = RoutingTable(1 if previous is None else previous.generation + 1, pools, routes)
+    for pool in pools.values():
+        _settle(pool)
+    return table
+
+
+def _build_pool(name: str, block: schema.Pool, previous: Pool | None, make_upstream: MakeUpstream) -> Pool:
+    """A pool with the backends that it had, as far as they are still named, and new ones."""
+    roster = Roster() if previous is None else previous.roster
+    living = {} if previous is None else {backend.address: backend for backend in previous.backends}
+    backends = []
+    for entry in block.backends:
+        address = str(parse_backend_address(entry.address))
+        backend = living.get(address)
+        if backend is None:
+            health: Health = "healthy" if block.health_check is None else "checking"
+            backend = Backend(name, address, make_upstream(entry.address), roster, health)
+        backends.append(backend)
+    return Pool(name, block, tuple(backends), roster)
+
+
+def _settle(pool: Pool) -> None:
+    """Give the backends what this generation says of them."""
+    with pool.roster.lock:
+        for backend, entry in zip(pool.backends, pool.block.backends, strict=True):
+            backend.weight = entry.weight
+            backend.backup = entry.backup
+            backend.upstream.configure(pool.block)
+            if pool.block.health_check is None:
+                backend.health = "healthy"
+        pool.roster.changes += 1

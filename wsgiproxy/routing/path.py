@@ -1,0 +1,67 @@
+"""One policy for paths, the same for every host server: what is matched, and what is sent on.
+
+* Matching looks at the percent-decoded path, in which repeated slashes count as one. ``%2F`` stays ``%2F`` and never
+  equals ``/``; ``%5C`` and ``;`` are ordinary characters.
+* ``.`` and ``..`` elements, plain or escaped, are resolved before matching (RFC 3986 5.2.4), never above the root, and
+  then the resolved path is what is sent on: no backend may resolve it another way. Any other path is sent on raw.
+* ``%00`` and escapes that are none are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+_BAD_ESCAPE = re.compile(r"%(?:00|(?![0-9A-Fa-f]{2}))")
+_SLASH = re.compile(r"%2[Ff]")
+_SLASHES = re.compile(r"//+")
+
+
+class NormalPath(NamedTuple):
+    """``raw`` is what is sent on, ``text`` what is matched: decoded, as latin-1 text."""
+
+    raw: str
+    text: str
+
+
+def normalize_path(raw: str) -> NormalPath | None:
+    """A raw path (it begins with ``/``, or is ``*``) by the policy above; None where it is refused."""
+    if "%" not in raw and "//" not in raw and "/." not in raw:
+        return NormalPath(raw, raw if raw != "*" else "/")
+    if _BAD_ESCAPE.search(raw) is not None:
+        return None
+    if "/." in raw or "/%2" in raw:
+        raw = _resolve_dots(raw)
+    text = raw
+    if "%" in text:
+        text = unquote_to_bytes(_SLASH.sub("%252F", text)).decode("latin-1")
+    return NormalPath(raw, _SLASHES.sub("/", text))
+
+
+def strip(raw: str, elements: int) -> tuple[str, str]:
+    """Take so many leading elements off a raw path: what was taken, and the rest, which begins with one ``/``."""
+    position = 0
+    for _ in range(elements):
+        while raw.startswith("//", position):
+            position += 1
+        position = raw.find("/", position + 1)
+        if position < 0:
+            return raw, "/"
+    return raw[:position], "/" + raw[position:].lstrip("/")
+
+
+def _resolve_dots(raw: str) -> str:
+    kept: list[str] = []
+    elements = raw.split("/")[1:]
+    last = ""
+    for element in elements:
+        last = element.replace("%2e", ".").replace("%2E", ".")
+        if last == "..":
+            if kept:
+                kept.pop()
+        elif last != ".":
+            kept.append(element)
+    if last in (".", ".."):
+        kept.append("")
+    return "/" + "/".join(kept)
