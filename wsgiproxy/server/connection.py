@@ -1,0 +1,236 @@
+"""One client connection: read a request, call the application, write its answer, keep alive.
+
+The rule of the room: the client is never trusted and never waited for without a deadline; any WSGI application may
+stand behind, so its answer is checked before it is written. An answer that refused a request, or that was cut, is the
+connection's last. This module must not know proxying.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from wsgiproxy.config import schema
+from wsgiproxy.errors import (
+    BadRequestError,
+    ClientDisconnectedError,
+    ClientError,
+    ContentTooLargeError,
+    HeadersTooLargeError,
+    ProxyError,
+    RequestTimeout,
+    TargetTooLongError,
+)
+from wsgiproxy.http1.body import BodyReader
+from wsgiproxy.http1.message import RequestHead
+from wsgiproxy.http1.parser import END_OF_HEAD, check_partial, parse_request
+from wsgiproxy.server.environ import request_environ
+from wsgiproxy.server.input import RequestInput
+from wsgiproxy.server.response import Application, Response, refusal
+from wsgiproxy.transport.greenlet import GreenletStream
+
+_RECEIVE = 16 * 1024  # bytes asked for while a head is awaited
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_LINGER_SECONDS = 1.0  # after a last answer, how long we read on so that a reset does not destroy it
+_DRAIN_BYTES = 256 * 1024  # of a body that the application left unread, before another request (nginx: lingering)
+_HALF_CLOSE_GRACE = 0.5  # seconds that a client who has shut down its sending side is still waited for
+
+_monotonic = time.monotonic
+_log = logging.getLogger("wsgiproxy.server")
+
+
+class Owner(Protocol):
+    """What a connection needs of the server that accepted it."""
+
+    app: Application
+    limits: schema.Limits
+    timeouts: schema.ClientTimeouts
+    draining: bool
+
+    def forget(self, connection: Connection) -> None:
+        """The connection has ended."""
+
+    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call ``function`` on the hub in a while."""
+
+
+class Connection:
+    """A client's connection and the requests that come over it, one after the other."""
+
+    __slots__ = ("_base", "_buffer", "_cancel", "_gone", "_server", "_stream", "idle", "requests")
+
+    def __init__(self, server: Owner, stream: GreenletStream, base: dict[str, Any]) -> None:
+        """``base`` is what the environs of all its requests have in common."""
+        self._server = server
+        self._stream = stream
+        self._base = base
+        self._base["wsgiproxy.on_cancel"] = self._on_cancel
+        self._buffer = b""  # received, and not yet parsed
+        self._cancel: Callable[[ProxyError], None] | None = None
+        self._gone = False
+        self.idle = True  # between two requests
+        self.requests = 0
+
+    def __repr__(self) -> str:
+        return f"<Connection {self._stream!r}, {self.requests} requests{', idle' if self.idle else ''}>"
+
+    def serve(self) -> None:
+        """Serve until either side is done with the connection. Never raises."""
+        self._stream.watch(self._hung_up)
+        try:
+            while self._serve_one():
+                pass
+        except ClientDisconnectedError:
+            pass  # nobody is left to tell
+        except ClientError as error:
+            self._refuse(error)
+        except Exception:  # noqa: BLE001 - a defect of ours must end this connection alone, and be seen
+            _log.exception("%r failed", self)
+        finally:
+            self._base.clear()
+            self._stream.close()
+            self._server.forget(self)
+
+    def close_idle(self) -> None:
+        """Close the connection if it is between two requests."""
+        if self.idle:
+            self._stream.abort(ClientDisconnectedError("the server is stopping"))
+
+    def cut(self) -> None:
+        """Close the connection whatever it is doing."""
+        error = ClientDisconnectedError("the server has stopped")
+        if self._cancel is not None:
+            self._cancel(error)
+        self._stream.abort(error)
+
+    def _serve_one(self) -> bool:
+        """Serve one request; whether another one may follow."""
+        head = self._read_head()
+        if head is None:
+            return False
+        self.requests += 1
+        server, stream = self._server, self._stream
+        reader, body = self._open_body(head)
+        environ = request_environ(self._base, head)
+        environ["wsgi.input"] = body
+        most = server.limits.requests
+        may_keep = head.keep_alive and not server.draining and (not most or self.requests < most)
+        response = Response(stream, head, server.timeouts.write, may_keep)
+        if not response.run(server.app, environ):
+            if (reader is not None and not reader.finished) or self._buffer or not stream.is_quiet():
+                self._linger()
+            return False
+        if reader is None:
+            return True
+        if not reader.finished and (head.expect_continue or not self._drain(reader)):
+            self._linger()
+            return False
+        self._buffer = reader.leftover()
+        return True
+
+    def _read_head(self) -> RequestHead | None:
+        """The next request's head; None where the client ends the connection instead."""
+        buffer, timeouts, limits = self._buffer, self._server.timeouts, self._server.limits
+        if not buffer:
+            self.idle = True
+            if self._server.draining and self.requests:
+                return None
+            try:
+                buffer = self._stream.recv(_RECEIVE, _monotonic() + timeouts.keep_alive)
+            except RequestTimeout:
+                return None
+            self.idle = False
+        if buffer.startswith(b"\r\n"):
+            buffer = buffer[2:]  # RFC 9112 2.2: one empty line before a request is forgiven
+        end = buffer.find(END_OF_HEAD)
+        if end < 0:
+            deadline = _monotonic() + timeouts.header
+            while end < 0:
+                if buffer:
+                    check_partial(buffer)
+                if len(buffer) > limits.header_bytes:
+                    raise self._too_large(buffer)
+                data = self._stream.recv(_RECEIVE, deadline)
+                if not data:
+                    return None
+                known = len(buffer)
+                buffer = (buffer + data).removeprefix(b"\r\n") if known < 2 else buffer + data
+                end = buffer.find(END_OF_HEAD, max(known - 3, 0))
+        if end + 4 > limits.header_bytes:
+            raise self._too_large(buffer)
+        end += 4
+        self._buffer = buffer[end:]
+        return parse_request(buffer[:end], max_fields=limits.header_count, max_target=limits.target_bytes)
+
+    def _too_large(self, buffer: bytes) -> ClientError:
+        line = buffer.find(b"\r\n")
+        most = self._server.limits.target_bytes
+        if line < 0 or line > most + 64:
+            return TargetTooLongError(f"the request line is longer than {most} bytes")
+        return HeadersTooLargeError(f"the request head is longer than {self._server.limits.header_bytes} bytes")
+
+    def _open_body(self, head: RequestHead) -> tuple[BodyReader | None, RequestInput]:
+        framing, limit = head.framing, self._server.limits.body_bytes
+        if framing.length == 0:
+            return None, RequestInput()
+        if limit is not None and framing.length is not None and framing.length > limit:
+            raise ContentTooLargeError(f"the request body is longer than {limit} bytes")
+        reader = BodyReader(framing, self._buffer, self._receive, BadRequestError, ClientDisconnectedError)
+        before_read = self._send_continue if head.expect_continue and not self._buffer else None
+        self._buffer = b""
+        return reader, RequestInput(reader, limit, before_read)
+
+    def _receive(self, size: int) -> bytes:
+        return self._stream.recv(size, _monotonic() + self._server.timeouts.body)
+
+    def _send_continue(self) -> None:
+        self._stream.send_all(_CONTINUE, self._server.timeouts.write)
+
+    def _drain(self, reader: BodyReader) -> bool:
+        """Read away what the application left of the body; false where that is too much."""
+        limit = reader.received + _DRAIN_BYTES
+        try:
+            while not reader.finished and reader.received < limit:
+                reader.read_some()
+        except ClientError:
+            return False
+        return reader.finished
+
+    def _refuse(self, error: ClientError) -> None:
+        """Answer a request that never became one, and close."""
+        try:
+            self._stream.send_all(refusal(error), self._server.timeouts.write)
+            self._linger()
+        except ProxyError:
+            pass  # the client is gone, or does not read: there is nobody to tell
+
+    def _linger(self) -> None:
+        """Say that this was all, then read and drop what still comes, for a moment and no longer."""
+        deadline = _monotonic() + _LINGER_SECONDS
+        left = _DRAIN_BYTES
+        try:
+            self._stream.shutdown_write()
+            while left > 0 and (data := self._stream.recv(_RECEIVE, deadline)):
+                left -= len(data)
+        except ProxyError:
+            pass  # the client is gone, or took too long: either way it is over
+
+    def _on_cancel(self, cancel: Callable[[ProxyError], None] | None) -> None:
+        """``wsgiproxy.on_cancel``: have ``cancel`` called once the client has gone."""
+        self._cancel = cancel
+        if cancel is not None and self._gone:
+            self._cancel_now()
+
+    def _hung_up(self, reset: bool) -> None:
+        """The client closed, or shut down its sending side: it cannot be told apart until we write to it."""
+        if reset:
+            self._cancel_now()
+        else:
+            self._server.call_later(_HALF_CLOSE_GRACE, self._cancel_now)
+
+    def _cancel_now(self) -> None:
+        self._gone = True
+        if self._cancel is not None:
+            self._cancel(ClientDisconnectedError("the client closed the connection"))

@@ -1,0 +1,216 @@
+"""One answer of a WSGI application, onto the wire: ``start_response``, ``write``, framing (PEP 3333; RFC 9112 6).
+
+The rule of the room: the application's status and headers are checked before a byte of them is sent, hop-by-hop fields
+are ours alone, and an answer that cannot be completed as announced is cut, never ended cleanly. The head goes out
+together with the first piece of the body; a body that says through ``is_ready()`` (see
+``upstream.messages.ResponseBody``) that its first piece will take a while gets its head sent ahead.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any
+
+from wsgiproxy.errors import ClientDisconnectedError, ClientError, ProxyError
+from wsgiproxy.http1.framing import content_length
+from wsgiproxy.http1.headers import HOP_BY_HOP
+from wsgiproxy.http1.message import Fields, RequestHead
+from wsgiproxy.http1.writer import LAST_CHUNK, checked_field_lines, chunk, is_status, response_head
+from wsgiproxy.transport.greenlet import GreenletStream
+
+_JOIN_BYTES = 64 * 1024  # a first piece up to this size is copied behind the head to save a system call
+_INTERNAL_ERROR = ProxyError("the application failed")
+
+_log = logging.getLogger("wsgiproxy.server")
+
+StartResponse = Callable[..., Callable[[bytes], None]]
+Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
+
+
+class Response:
+    """The answer to one request."""
+
+    __slots__ = (
+        "_chunked", "_fields", "_head", "_head_sent", "_keep_alive", "_left", "_no_body", "_status", "_stream",
+        "_timeout",
+    )  # fmt: skip
+
+    def __init__(self, stream: GreenletStream, head: RequestHead, timeout: float, keep_alive: bool) -> None:
+        """``timeout`` is how long the client may take no byte; ``keep_alive`` whether we would go on after this."""
+        self._stream = stream
+        self._head = head
+        self._timeout = timeout
+        self._keep_alive = keep_alive
+        self._status = ""
+        self._fields: Fields = []
+        self._head_sent = False
+        self._chunked = False
+        self._no_body = False
+        self._left: int | None = None  # bytes of the body still to come, where its length was announced
+
+    def run(self, app: Application, environ: dict[str, Any]) -> bool:
+        """Call the application and send its answer; whether the connection may go on.
+
+        Raises ``ClientError`` where the client is to blame; what the application raises is logged and answered with
+        500, or with a cut once the head is out.
+        """
+        try:
+            result = app(environ, self.start_response)
+            try:
+                self._send(result)
+            finally:
+                close = getattr(result, "close", None)
+                if close is not None:
+                    close()
+        except Exception as error:  # noqa: BLE001 - whatever an application raises is answered, or cut, and logged
+            return self._failed(error)
+        return self._keep_alive
+
+    def start_response(self, status: str, headers: Fields, exc_info: Any = None, /) -> Callable[[bytes], None]:
+        """PEP 3333's: note the head; it is sent with the first bytes of the body."""
+        if exc_info is not None:
+            try:
+                if self._head_sent:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None
+        elif self._status:
+            raise AssertionError("start_response was called twice without exc_info")
+        if not isinstance(status, str) or not is_status(status):
+            raise ValueError(f"not a WSGI status: {status!r:.100}")
+        self._status = status
+        self._fields = headers
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of the body, and the head before the first one."""
+        if not self._head_sent:
+            head = self._make_head(None)
+            if self._no_body or len(data) > _JOIN_BYTES:
+                self._stream.send_all(head, self._timeout)
+            else:
+                self._stream.send_all(head + self._framed(data), self._timeout)
+                return
+        if not self._no_body:
+            self._stream.send_all(self._framed(data), self._timeout)
+
+    def _send(self, result: Iterable[bytes]) -> None:
+        if type(result) in (list, tuple) and not self._head_sent and self._status:
+            self._send_whole(b"".join(result))
+            return
+        is_ready = getattr(result, "is_ready", None)
+        if is_ready is not None and not is_ready():
+            self._stream.send_all(self._make_head(None), self._timeout)
+        for data in result:
+            if data:
+                self.write(data)
+                if self._no_body:
+                    break
+        if not self._head_sent:
+            self._send_whole(b"")
+        elif self._chunked:
+            self._stream.send_all(LAST_CHUNK, self._timeout)
+        elif self._left and not self._no_body:
+            raise ValueError(f"the application's body is {self._left} bytes shorter than its Content-Length")
+
+    def _send_whole(self, data: bytes) -> None:
+        """Send head and body at once where the whole body is known."""
+        head = self._make_head(len(data))
+        self._stream.send_all(head if self._no_body else head + self._framed(data), self._timeout)
+        if self._left and not self._no_body:
+            raise ValueError(f"the application's body is {self._left} bytes shorter than its Content-Length")
+
+    def _framed(self, data: bytes) -> bytes:
+        if self._chunked:
+            return chunk(data)
+        if self._left is not None:
+            if len(data) > self._left:
+                _log.error("the application's body is longer than its Content-Length; the rest is dropped")
+                self._keep_alive = False
+                data = data[: self._left]
+            self._left -= len(data)
+        return data
+
+    def _make_head(self, known_length: int | None) -> bytes:
+        """The head's bytes, once and for all; ``known_length`` is the body's where all of it is at hand."""
+        if not self._status:
+            raise AssertionError("the application returned without calling start_response")
+        code = int(self._status[:3])
+        bare = code in (204, 304) or code < 200
+        length: int | None = None
+        date = False
+        fields: Fields = []
+        for field in self._fields:
+            name = field[0].lower()
+            if name in HOP_BY_HOP:
+                continue
+            if name == "content-length":
+                if bare or length is not None:
+                    continue
+                length = content_length(field[1])
+            elif name == "date":
+                date = True
+            fields.append(field)
+        self._no_body = bare or self._head.method == "HEAD"
+        if length is None and known_length is not None and not bare and (known_length or not self._no_body):
+            length = known_length
+            fields.append(("Content-Length", str(length)))
+        lines = checked_field_lines(fields)
+        if not date:
+            lines += f"Date: {_http_date(int(time.time()))}\r\n"
+        lines += self._framing_lines(length)
+        self._left = length
+        self._head_sent = True
+        return response_head(self._status, lines)
+
+    def _framing_lines(self, length: int | None) -> str:
+        """Transfer-Encoding and Connection, as the request's version and the body's length ask for."""
+        http11 = self._head.version == "HTTP/1.1"
+        lines = ""
+        if length is None and not self._no_body:
+            self._chunked = http11
+            self._keep_alive = self._keep_alive and http11
+            lines = "Transfer-Encoding: chunked\r\n" if http11 else ""
+        if not self._keep_alive:
+            return lines + "Connection: close\r\n"
+        return lines if http11 else lines + "Connection: keep-alive\r\n"
+
+    def _failed(self, error: Exception) -> bool:
+        """The application, or the client, failed: answer if that is still possible, else cut."""
+        if isinstance(error, ClientDisconnectedError):
+            raise error
+        if not isinstance(error, ProxyError):
+            _log.error("the application failed: %s %s", self._head.method, self._head.path, exc_info=error)
+        if not self._head_sent:
+            if isinstance(error, ClientError):
+                raise error
+            self._stream.send_all(refusal(_INTERNAL_ERROR), self._timeout)
+            return False
+        if self._chunked or self._left is not None:
+            self._stream.close()  # the framing shows that something is missing
+        else:
+            self._stream.reset()  # only a reset shows it
+        raise ClientDisconnectedError("the answer was cut") from error
+
+
+def refusal(error: ProxyError) -> bytes:
+    """A whole answer, the last one of its connection, for an error that has no application to render it."""
+    body = f"{error.status} {HTTPStatus(error.status).phrase}\n".encode()
+    fields = [
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Content-Length", str(len(body))),
+        ("Date", _http_date(int(time.time()))),
+        ("Connection", "close"),
+    ]
+    return response_head(f"{error.status} {HTTPStatus(error.status).phrase}", checked_field_lines(fields)) + body
+
+
+@lru_cache(maxsize=2)
+def _http_date(second: int) -> str:
+    """An IMF-fixdate (RFC 9110 5.6.7), made once a second."""
+    return formatdate(second, usegmt=True)

@@ -1,0 +1,161 @@
+"""Accept, limit, drain: a WSGI server on one listening socket.
+
+The rule of the room: it serves any WSGI application and knows nothing of proxying. Everything runs on the hub of the
+thread that made it; each connection has a greenlet of its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import gevent.event
+
+from wsgiproxy.config import schema
+from wsgiproxy.server.connection import Connection
+from wsgiproxy.server.environ import listener_environ
+from wsgiproxy.server.response import Application
+from wsgiproxy.transport.greenlet import GreenletDriver
+from wsgiproxy.transport.stream import CLIENT
+
+_READ = 1  # libev's EV_READ
+_ACCEPT_AT_ONCE = 64  # connections accepted before the others get their turn
+_ACCEPT_PAUSE = 0.25  # seconds without accepting after the descriptors have run out
+_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+_log = logging.getLogger("wsgiproxy.server")
+
+
+class Server:
+    """A WSGI server on one listening socket, which it owns."""
+
+    def __init__(
+        self, app: Application, sock: socket.socket, listener: schema.Listener, driver: GreenletDriver
+    ) -> None:
+        self.app = app
+        self.limits = listener.limits
+        self.timeouts = listener.timeouts
+        self.draining = False
+        self._driver = driver
+        self._sock = sock
+        self._sock.setblocking(False)
+        self._tcp = sock.family != socket.AF_UNIX
+        self._environ = listener_environ(*_name_and_port(sock))
+        self._connections: set[Connection] = set()
+        self._empty = gevent.event.Event()
+        self._hub: Any = gevent.get_hub()
+        self._watcher: Any = None
+        self._short = False  # of descriptors
+
+    def __repr__(self) -> str:
+        return (
+            f"<Server on {self._environ['SERVER_NAME']}:{self._environ['SERVER_PORT']}, {self.connections} connections>"
+        )
+
+    @property
+    def connections(self) -> int:
+        """How many client connections are open."""
+        return len(self._connections)
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._watcher = self._hub.loop.io(self._sock.fileno(), _READ)
+        self._watcher.start(self._accept)
+
+    def stop_accepting(self) -> None:
+        """Close the listening socket. Idempotent."""
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+            self._watcher = None
+        self._sock.close()
+
+    def drain(self, timeout: float) -> bool:
+        """Stop accepting, let the requests under way end within ``timeout`` seconds, cut the rest; whether none was."""
+        self.stop_accepting()
+        self.draining = True
+        for connection in list(self._connections):
+            connection.close_idle()
+        clean = self._wait_empty(timeout)
+        self.close()
+        return clean
+
+    def close(self) -> None:
+        """Stop at once: close the listening socket and cut every connection."""
+        self.stop_accepting()
+        self.draining = True
+        for connection in list(self._connections):
+            connection.cut()
+        self._wait_empty(1.0)
+
+    def forget(self, connection: Connection) -> None:
+        """For a connection that has ended."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()
+
+    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call ``function`` on the hub in a while; for rare events."""
+        timer = self._hub.loop.timer(seconds, ref=False)
+
+        def call() -> None:
+            timer.close()
+            function()
+
+        timer.start(call)
+
+    def _wait_empty(self, timeout: float) -> bool:
+        self._empty.clear()
+        return not self._connections or self._empty.wait(timeout)
+
+    def _accept(self) -> None:
+        """Accept what is waiting; called by the hub."""
+        for _ in range(_ACCEPT_AT_ONCE):
+            try:
+                sock, address = self._sock.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _OUT_OF_RESOURCES:
+                    self._pause(error)
+                    return
+                if error.errno == errno.EBADF:
+                    return
+                continue  # the client is gone again (ECONNABORTED and its kin)
+            self._short = False
+            self._open(sock, address)
+
+    def _open(self, sock: socket.socket, address: Any) -> None:
+        environ = self._environ.copy()
+        if self._tcp:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = address[0], str(address[1])
+        else:
+            environ["REMOTE_ADDR"] = ""
+        connection = Connection(self, self._driver.adopt(sock, CLIENT, "the client"), environ)
+        self._connections.add(connection)
+        gevent.spawn_raw(connection.serve)
+
+    def _pause(self, error: OSError) -> None:
+        """Out of descriptors or memory: leave the clients to the kernel's backlog for a moment; say so once."""
+        if not self._short:
+            self._short = True
+            _log.error("cannot accept connections for now: %s", error.strerror)
+        self._watcher.stop()
+        self.call_later(_ACCEPT_PAUSE, self._resume)
+
+    def _resume(self) -> None:
+        if self._watcher is not None:
+            self._watcher.start(self._accept)
+
+
+def _name_and_port(sock: socket.socket) -> tuple[str, str]:
+    """SERVER_NAME and SERVER_PORT, neither empty (PEP 3333)."""
+    address = sock.getsockname()
+    if isinstance(address, tuple):
+        return str(address[0]), str(address[1])
+    return "localhost", "80"
