@@ -1,0 +1,90 @@
+"""One line per exchange: combined (Apache's, and what we add behind it) or JSON.
+
+The rule of the room: a line is built once, from facts that the exchange has collected; nothing that a client sent can
+end a line or a quoted field. Where lines go is the business of whoever gives the ``write`` function.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+
+import msgspec
+
+from wsgiproxy.proxy.exchange import Exchange
+
+_encode_json = msgspec.json.Encoder().encode
+
+
+def formatter(name: str, write: Callable[[str], None]) -> Callable[[Exchange], None] | None:
+    """What logs an exchange in the format ``combined`` or ``json`` through ``write``; None for ``off``."""
+    if name == "off":
+        return None
+    line = combined_line if name == "combined" else json_line
+    return lambda exchange: write(line(exchange))
+
+
+def combined_line(exchange: Exchange) -> str:
+    """Apache's combined format, then route, pool, backend, attempts, seconds to the head, seconds in all, reason."""
+    head, environ = exchange.head, exchange.environ
+    if head is None:
+        request, referer, agent = "-", "-", "-"
+    else:
+        request = _quoted(f"{head.method} {head.target} {head.version}")
+        referer = _quoted(head.environ.get("HTTP_REFERER", "-"))
+        agent = _quoted(head.environ.get("HTTP_USER_AGENT", "-"))
+    return (
+        f"{environ.get('REMOTE_ADDR') or '-'} - {_word(environ.get('REMOTE_USER'))} [{_local_time(int(time.time()))}] "
+        f'"{request}" {exchange.status} {exchange.bytes_sent} "{referer}" "{agent}" '
+        f"{_word(exchange.route)} {exchange.pool or '-'} {exchange.backend or '-'} {exchange.attempts} "
+        f"{_first_byte(exchange):.3f} {exchange.ended_at - exchange.started_at:.3f} {exchange.reason}"
+    )
+
+
+def json_line(exchange: Exchange) -> str:
+    """The same facts as one JSON object."""
+    head, environ = exchange.head, exchange.environ
+    record = {
+        "time": time.time(),
+        "client": environ.get("REMOTE_ADDR") or None,
+        "user": environ.get("REMOTE_USER") or None,
+        "method": head.method if head is not None else None,
+        "target": head.target if head is not None else None,
+        "protocol": head.version if head is not None else None,
+        "host": head.host if head is not None else None,
+        "status": exchange.status,
+        "bytes": exchange.bytes_sent,
+        "referer": head.environ.get("HTTP_REFERER") if head is not None else None,
+        "user_agent": head.environ.get("HTTP_USER_AGENT") if head is not None else None,
+        "route": exchange.route or None,
+        "pool": exchange.pool or None,
+        "backend": exchange.backend or None,
+        "attempts": exchange.attempts,
+        "first_byte_seconds": round(_first_byte(exchange), 6),
+        "seconds": round(exchange.ended_at - exchange.started_at, 6),
+        "reason": exchange.reason,
+    }
+    return _encode_json(record).decode()
+
+
+def _first_byte(exchange: Exchange) -> float:
+    return exchange.first_byte_at - exchange.started_at if exchange.first_byte_at else 0.0
+
+
+def _quoted(text: str) -> str:
+    """For between double quotes: quotes, backslashes and all that is not printable ASCII escaped, as nginx does."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return text
+    return "".join(char if " " <= char <= "~" and char not in '"\\' else f"\\x{ord(char):02X}" for char in text)
+
+
+def _word(text: object) -> str:
+    """One word; a space would shift the columns."""
+    return _quoted(str(text)).replace(" ", "\\x20") if text else "-"
+
+
+@lru_cache(maxsize=2)
+def _local_time(second: int) -> str:
+    """Apache's time format, made once a second."""
+    return time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(second))

@@ -1,0 +1,52 @@
+"""What happened to one client request: which route and backend, how many attempts, how long, how it ended.
+
+Everything that the access log prints is collected here while the request travels; ``finish`` hands it over once. This
+module must not know how the log looks, nor decide anything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from wsgiproxy.errors import ProxyError
+from wsgiproxy.http1.message import RequestHead
+
+_monotonic = time.monotonic
+
+
+class Exchange:
+    """One client request. Times are ``time.monotonic()`` instants; ``reason`` is why it ended as it did."""
+
+    __slots__ = (
+        "_log", "attempts", "backend", "bytes_sent", "ended_at", "environ", "first_byte_at", "head", "pool", "reason",
+        "route", "started_at", "status",
+    )  # fmt: skip
+
+    def __init__(self, environ: dict[str, Any], log: Callable[[Exchange], None] | None) -> None:
+        """``log`` is called with the exchange when it is over."""
+        self._log = log
+        self.environ = environ
+        self.head: RequestHead | None = None
+        self.started_at = _monotonic()
+        self.first_byte_at = 0.0  # when the head of the answer was there; 0: never
+        self.ended_at = 0.0
+        self.route = ""
+        self.pool = ""
+        self.backend = ""
+        self.attempts = 0
+        self.status = 0
+        self.bytes_sent = 0  # of the body
+        self.reason = "done"
+
+    def fail(self, error: ProxyError) -> None:
+        """Note why it did not end well."""
+        self.reason = error.reason
+
+    def finish(self) -> None:
+        """It is over: tell the log. Idempotent."""
+        log, self._log = self._log, None
+        if log is not None:
+            self.ended_at = _monotonic()
+            log(self)

@@ -1,0 +1,68 @@
+"""Attempts: acquire a backend, send, and on failure decide whether to try again.
+
+Whether another attempt is safe is a property of the error (``errors.Retry``); whether it is possible depends on the
+request's method and body. This is the only place that decides it.
+"""
+
+from __future__ import annotations
+
+from wsgiproxy.errors import BackendError, NoBackendError, Retry
+from wsgiproxy.pool.backend import Backend
+from wsgiproxy.pool.pool import Lease, Pool
+from wsgiproxy.proxy.exchange import Exchange
+from wsgiproxy.proxy.request import ReplayableBody
+from wsgiproxy.upstream.messages import UpstreamRequest, UpstreamResponse
+
+IDEMPOTENT = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"})  # RFC 9110 9.2.2
+
+
+def forward(exchange: Exchange, pool: Pool, request: UpstreamRequest) -> tuple[UpstreamResponse, Lease]:
+    """The head of a backend's answer, and the lease to release once its body has ended.
+
+    Raises ``NoBackendError``, the last attempt's ``BackendError``, or a ``ClientError``.
+    """
+    tried: list[Backend] = []
+    failure: BackendError | None = None
+    while True:
+        try:
+            lease = pool.acquire(tried)
+        except NoBackendError:
+            if failure is not None:
+                raise failure from None
+            raise
+        try:
+            return _attempt(exchange, lease.backend, request), lease
+        except BackendError as error:
+            lease.release(failed=True)
+            failure = error
+        except BaseException:
+            lease.release()
+            raise
+        tried.append(lease.backend)
+        if len(tried) >= pool.block.attempts or not _may_repeat(failure, request):
+            raise failure
+
+
+def _attempt(exchange: Exchange, backend: Backend, request: UpstreamRequest) -> UpstreamResponse:
+    """One backend; twice where a reused connection turned out to be dead before it answered."""
+    exchange.attempts += 1
+    exchange.backend = backend.address
+    try:
+        return backend.upstream.send(request)
+    except BackendError as error:
+        if error.retry is not Retry.REPLAYABLE or not _may_repeat(error, request):
+            raise
+        return backend.upstream.send(request, fresh=True)
+
+
+def _may_repeat(error: BackendError, request: UpstreamRequest) -> bool:
+    """Whether the request may, and can, be sent again after ``error``; if so, its body begins again."""
+    if error.retry is Retry.NEVER or (error.retry is Retry.IDEMPOTENT and request.method not in IDEMPOTENT):
+        return False
+    body = request.body
+    if body is None:
+        return True
+    if not isinstance(body, ReplayableBody) or not body.can_rewind:
+        return False
+    body.rewind()
+    return True

@@ -1,0 +1,52 @@
+"""A backend's answer as a WSGI body: the pieces, and one ``close`` that gives everything back.
+
+The climb in reverse: connection, lease, access log, in that order, in one place, however the answer ends.
+"""
+
+from __future__ import annotations
+
+from wsgiproxy.errors import ProxyError
+from wsgiproxy.pool.pool import Lease
+from wsgiproxy.proxy.exchange import Exchange
+from wsgiproxy.upstream.messages import ResponseBody
+
+
+class ForwardedBody:
+    """The iterable that ``ProxyApp`` returns. A body cut short raises, so that the client sees a cut."""
+
+    __slots__ = ("_body", "_exchange", "_lease", "_over")
+
+    def __init__(self, body: ResponseBody, lease: Lease, exchange: Exchange) -> None:
+        self._body = body
+        self._lease = lease
+        self._exchange = exchange
+        self._over = False
+
+    def __iter__(self) -> ForwardedBody:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            piece = next(self._body)
+        except StopIteration:
+            self._over = True
+            raise
+        except ProxyError as error:
+            self._over = True
+            self._exchange.fail(error)
+            raise
+        self._exchange.bytes_sent += len(piece)
+        return piece
+
+    def is_ready(self) -> bool:
+        """Whether the next piece, or the end, can be had without a wait; our server sends the head ahead if not."""
+        return self._body.is_ready()
+
+    def close(self) -> None:
+        """Give back the connection, release the backend, write the log. Idempotent."""
+        exchange = self._exchange
+        if not self._over and not self._body.is_over():
+            exchange.reason = "client_disconnected"
+        self._body.close()
+        self._lease.release(failed=exchange.reason not in ("done", "client_disconnected"))
+        exchange.finish()
