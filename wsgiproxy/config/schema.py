@@ -8,30 +8,65 @@ This module knows types and defaults, never files: reading and cross-checking ar
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
 
+# What a text means; ``config.values`` reads each kind.
 DURATION = "duration"
 SIZE = "size"
 ADDRESS = "address"
 LISTEN_ADDRESS = "listen_address"
 STATUS_RANGE = "status_range"
 REGEX = "regex"
+PATH = "path"
+TARGET = "target"
+HOST = "host"
+HOST_PATTERN = "host_pattern"
+METHOD = "method"
+NAME = "name"
+HEADER_NAME = "header_name"
+HEADER_VALUE = "header_value"
+WORKERS = "workers"
 
-Duration = Annotated[float, Meta(extra={"kind": DURATION})]
-Size = Annotated[int, Meta(extra={"kind": SIZE})]
-Address = Annotated[str, Meta(extra={"kind": ADDRESS})]
-ListenAddress = Annotated[str, Meta(extra={"kind": LISTEN_ADDRESS})]
-StatusRange = Annotated[str, Meta(extra={"kind": STATUS_RANGE})]
+
+def _kind(kind: str, **json_schema: Any) -> Meta:
+    """What the loader (``kind``) and an editor (``json_schema``) must know about a type.
+
+    ``also`` in ``json_schema`` names the other JSON types that YAML may use for it.
+    """
+    return Meta(extra={"kind": kind}, extra_json_schema=json_schema)
+
+
+DURATION_PATTERN = r"^(?=[0-9])([0-9.]+d)?([0-9.]+h)?([0-9.]+m)?([0-9.]+s)?([0-9.]+ms)?$|^[0-9]*[.]?[0-9]+$"
+SIZE_PATTERN = r"^[0-9]+(([kKMGT]i?)?B)?$"
+
+Duration = Annotated[float, _kind(DURATION, also=["string"], minimum=0, pattern=DURATION_PATTERN)]
+Size = Annotated[int, _kind(SIZE, also=["string"], minimum=0, pattern=SIZE_PATTERN)]
+Address = Annotated[str, _kind(ADDRESS, pattern="^(http://|unix:/|app:)")]
+ListenAddress = Annotated[str, _kind(LISTEN_ADDRESS, pattern="^unix:/|:[0-9]+$")]
+StatusRange = Annotated[str, _kind(STATUS_RANGE, also=["integer"], pattern="^[1-5][0-9]{2}(-[1-5][0-9]{2})?$")]
+Workers = Annotated[int, _kind(WORKERS, maximum=1)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
-AbsolutePath = Annotated[str, Meta(pattern="^/")]
-Regex = Annotated[str, Meta(extra={"kind": REGEX})]
+Path = Annotated[str, _kind(PATH, pattern="^/")]
+Target = Annotated[str, _kind(TARGET, pattern='^/[!"$-~]*$')]
+Regex = Annotated[str, _kind(REGEX, format="regex")]
+Host = Annotated[str, _kind(HOST)]
+HostPattern = Annotated[str, _kind(HOST_PATTERN)]
+Method = Annotated[str, _kind(METHOD, pattern="^[A-Z0-9!#$%&'*+.^_`|~-]+$")]
+Name = Annotated[str, _kind(NAME)]
+HeaderName = Annotated[str, _kind(HEADER_NAME, pattern="^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
+PlainText = Annotated[str, Meta(extra_json_schema={"also": ["number", "boolean"]})]
+HeaderValue = Annotated[str, _kind(HEADER_VALUE, also=["number", "boolean"])]
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The base of every block. ``SHORTHAND`` names the key that a plain YAML scalar stands for, where one may."""
+    """The base of every block."""
+
+    SHORTHAND: ClassVar[str | None] = None  # the key that a plain YAML scalar in place of the block stands for
+    EXACTLY_ONE: ClassVar[tuple[str, ...]] = ()  # keys of which exactly one must be given
+    AT_MOST_ONE: ClassVar[tuple[str, ...]] = ()  # keys of which no two may be given
 
 
 # --- the daemon -------------------------------------------------------------------------------------------------------
@@ -93,10 +128,11 @@ class AccessLog(Block, frozen=True):
 class Daemon(Block, frozen=True):
     """Read by `wsgiproxy run` alone, when it starts; a mounted application leaves it out."""
 
-    listeners: Annotated[tuple[Listener, ...], Meta(min_length=1, description="The sockets for clients.")] = (
-        Listener(address="127.0.0.1:8080"),
-    )
-    workers: Annotated[int, Meta(ge=1, description="Worker processes. Only 1 is supported so far.")] = 1
+    listeners: Annotated[
+        tuple[Listener, ...],
+        Meta(min_length=1, description="The sockets for clients.", extra={"unique": "address"}),
+    ] = (Listener(address="127.0.0.1:8080"),)
+    workers: Annotated[Workers, Meta(ge=1, description="Worker processes. Only 1 is supported so far.")] = 1
     access_log: Annotated[AccessLog, Meta(description="One line per exchange.")] = AccessLog()
     drain_timeout: Annotated[
         Duration, Meta(description="After SIGTERM, how long exchanges under way may go on (gunicorn: 30s).")
@@ -124,10 +160,13 @@ class HealthCheck(Block, frozen=True):
     """Active checks of each backend of a pool, on a clock."""
 
     kind: Annotated[Literal["http", "tcp"], Meta(description="`http` asks for a path; `tcp` only connects.")] = "http"
-    path: Annotated[AbsolutePath, Meta(description="The request target of the check.")] = "/"
+    path: Annotated[Target, Meta(description="The request target of the check.")] = "/"
     method: Annotated[Literal["GET", "HEAD", "OPTIONS"], Meta(description="The method of the check.")] = "GET"
-    host: Annotated[str | None, Meta(description="The Host header of the check; the backend's own by default.")] = None
-    headers: Annotated[dict[str, str], Meta(description="More header fields of the check.")] = {}
+    host: Annotated[
+        Annotated[HeaderValue, Meta(min_length=1)] | None,
+        Meta(description="The Host header of the check; the backend's own by default."),
+    ] = None
+    headers: Annotated[dict[HeaderName, HeaderValue], Meta(description="More header fields of the check.")] = {}
     expected_statuses: Annotated[
         tuple[StatusRange, ...], Meta(min_length=1, description='Healthy answers: `"200"` or ranges `"200-399"`.')
     ] = ("200-399",)
@@ -166,7 +205,10 @@ class KeepAlive(Block, frozen=True):
 class Pool(Block, frozen=True):
     """A named group of backends."""
 
-    backends: Annotated[tuple[Backend, ...], Meta(min_length=1, description="The servers of this pool.")]
+    backends: Annotated[
+        tuple[Backend, ...],
+        Meta(min_length=1, description="The servers of this pool.", extra={"unique": "address"}),
+    ]
     balance: Annotated[
         Literal["round_robin", "least_conn"],
         Meta(description="`round_robin` (smooth, weighted) or `least_conn` (fewest exchanges under way per weight)."),
@@ -194,9 +236,9 @@ class PathMatch(Block, frozen=True):
     SHORTHAND = "prefix"
     EXACTLY_ONE = ("exact", "prefix", "regex")
 
-    exact: Annotated[AbsolutePath | None, Meta(description="The whole path.")] = None
+    exact: Annotated[Path | None, Meta(description="The whole path.")] = None
     prefix: Annotated[
-        AbsolutePath | None, Meta(description="Leading whole path elements: `/api` matches `/api/x`, not `/apix`.")
+        Path | None, Meta(description="Leading whole path elements: `/api` matches `/api/x`, not `/apix`.")
     ] = None
     regex: Annotated[Regex | None, Meta(description="A regular expression for the whole path.")] = None
 
@@ -207,7 +249,7 @@ class ValueMatch(Block, frozen=True):
     SHORTHAND = "exact"
     EXACTLY_ONE = ("exact", "regex")
 
-    exact: Annotated[str | None, Meta(description="The whole value.")] = None
+    exact: Annotated[PlainText | None, Meta(description="The whole value.")] = None
     regex: Annotated[Regex | None, Meta(description="A regular expression for the whole value.")] = None
 
 
@@ -215,15 +257,17 @@ class Match(Block, frozen=True):
     """Conditions that must all hold; a condition left out always holds."""
 
     host: Annotated[
-        tuple[str, ...],
+        tuple[HostPattern, ...],
         Meta(
             description="A host, or `*.example.org` for every name below it; any of several.",
             extra={"one_or_many": True},
         ),
     ] = ()
     path: Annotated[PathMatch | None, Meta(description="The path, percent-decoded; a plain string is a prefix.")] = None
-    method: Annotated[tuple[str, ...], Meta(description="A method; any of several.", extra={"one_or_many": True})] = ()
-    headers: Annotated[dict[str, ValueMatch], Meta(description="Header fields, by name in any case.")] = {}
+    method: Annotated[
+        tuple[Method, ...], Meta(description="A method, in upper case; any of several.", extra={"one_or_many": True})
+    ] = ()
+    headers: Annotated[dict[HeaderName, ValueMatch], Meta(description="Header fields, by name in any case.")] = {}
     query: Annotated[dict[str, ValueMatch], Meta(description="Query parameters, by decoded name.")] = {}
 
 
@@ -232,19 +276,23 @@ class Respond(Block, frozen=True):
 
     status: Annotated[int, Meta(ge=200, le=599, description="The status.")] = 200
     body: Annotated[str, Meta(description="The body, as UTF-8 text.")] = ""
-    headers: Annotated[dict[str, str], Meta(description="Header fields; Content-Type is text/plain by default.")] = {}
+    headers: Annotated[
+        dict[HeaderName, HeaderValue], Meta(description="Header fields; Content-Type is text/plain by default.")
+    ] = {}
 
 
 class Redirect(Block, frozen=True):
     """An answer that sends the client elsewhere; what is left out stays as the client asked, the query always."""
 
+    AT_MOST_ONE = ("path", "path_prefix")
+
     scheme: Annotated[Literal["http", "https"] | None, Meta(description="The new scheme.")] = None
-    host: Annotated[str | None, Meta(description="The new host.")] = None
+    host: Annotated[Host | None, Meta(description="The new host, without a port.")] = None
     port: Annotated[Port | None, Meta(description="The new port.")] = None
-    path: Annotated[AbsolutePath | None, Meta(description="The whole new path.")] = None
-    path_prefix: Annotated[
-        AbsolutePath | None, Meta(description="What takes the place of the path prefix that matched.")
-    ] = None
+    path: Annotated[Target | None, Meta(description="The whole new path.")] = None
+    path_prefix: Annotated[Target | None, Meta(description="What takes the place of the path prefix that matched.")] = (
+        None
+    )
     status: Annotated[Literal[301, 302, 303, 307, 308], Meta(description="The status.")] = 302
 
 
@@ -258,7 +306,7 @@ class Route(Block, frozen=True):
 
     EXACTLY_ONE = ("pool", "respond", "redirect")
 
-    name: Annotated[str, Meta(description="A name for logs; `routes[3]` and the like by default.")] = ""
+    name: Annotated[Name, Meta(description="A name for logs; `routes[3]` and the like by default.")] = ""
     match: Annotated[
         tuple[Match, ...],
         Meta(
@@ -282,10 +330,51 @@ class Config(Block, frozen=True):
     """The whole file. `daemon` is read once, when the daemon starts; `pools` and `routes` are live."""
 
     daemon: Annotated[Daemon, Meta(description="Read by `wsgiproxy run` alone, when it starts.")] = Daemon()
-    pools: Annotated[dict[str, Pool], Meta(description="Named groups of backends. Live.")] = {}
-    routes: Annotated[tuple[Route, ...], Meta(description="Which requests go where. Live.")] = ()
+    pools: Annotated[dict[Name, Pool], Meta(description="Named groups of backends. Live.")] = {}
+    routes: Annotated[
+        tuple[Route, ...], Meta(description="Which requests go where. Live.", extra={"unique": "name"})
+    ] = ()
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of the YAML file, with descriptions, for editors."""
-    raise NotImplementedError
+    """The JSON Schema (2020-12) of the YAML file, with descriptions, for editors. Made of JSON types alone."""
+    schema = msgspec.json.schema(Config)
+    blocks: dict[str, type[Block]] = {block.__name__: block for block in Block.__subclasses__()}
+    definitions = {name: _block_schema(blocks[name], part) for name, part in schema["$defs"].items()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "The configuration of wsgiproxy",
+        "$ref": schema["$ref"],
+        "$defs": _with_other_types(definitions),
+    }
+
+
+def _block_schema(block: type[Block], part: dict[str, Any]) -> dict[str, Any]:
+    """msgspec's schema of one block, and what only the loader knows: shorthands, one or many, exclusive keys."""
+    for field in msgspec.inspect.type_info(block).fields:  # type: ignore[attr-defined]
+        extra = field.type.extra if isinstance(field.type, msgspec.inspect.Metadata) else None
+        if extra and extra.get("one_or_many"):
+            many = part["properties"][field.name]
+            about = {key: many.pop(key) for key in ("description", "default") if key in many}
+            part["properties"][field.name] = {**about, "anyOf": [many["items"], many]}
+    if block.EXACTLY_ONE:
+        part["oneOf"] = [{"required": [key]} for key in block.EXACTLY_ONE]
+    if block.AT_MOST_ONE:
+        part["not"] = {"required": list(block.AT_MOST_ONE)}
+    if block.SHORTHAND is None:
+        return part
+    about = {"title": part.pop("title"), "description": part.pop("description")}
+    short = dict(part["properties"][block.SHORTHAND])
+    short.pop("default", None)
+    return {**about, "anyOf": [short, part]}
+
+
+def _with_other_types(part: Any) -> Any:
+    """A copy of a schema in which every ``also`` (see ``_kind``) has become a choice of types."""
+    if isinstance(part, list):
+        return [_with_other_types(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    copy = {key: _with_other_types(value) for key, value in part.items()}
+    also = copy.pop("also", None)
+    return copy if also is None else {**copy, "type": [copy["type"], *also]}

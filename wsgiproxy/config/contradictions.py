@@ -1,0 +1,67 @@
+"""What the keys of one block mean for each other: combinations that every key alone would allow.
+
+The rule of the room: one function per block that has such combinations, each yields ``(key, problem)``, where ``key``
+is a path within the block (empty for the block itself). Nothing here knows the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from wsgiproxy.config import schema
+
+Contradiction = tuple[str, str]
+
+# Fields that say how long a message is or belong to one connection: whoever writes the message sets them.
+_OWN_FIELDS = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
+_NO_BODY = (204, 304)  # RFC 9110 15.3.5, 15.4.5
+
+
+def contradictions(block: schema.Block) -> Iterator[Contradiction]:
+    """What is wrong with a block whose keys are each right."""
+    match block:
+        case schema.HealthCheck():
+            yield from _of_headers(block.headers, {*_OWN_FIELDS, "host"})
+        case schema.Match():
+            yield from _of_headers(block.headers, ())
+        case schema.Respond():
+            yield from _of_respond(block)
+        case schema.Redirect():
+            yield from _of_redirect(block)
+        case schema.Route():
+            yield from _of_route(block)
+
+
+def _of_headers(names: Iterable[str], own: Iterable[str]) -> Iterator[Contradiction]:
+    seen: dict[str, str] = {}
+    for name in names:
+        if name.lower() in own:
+            yield f"headers.{name}", f'the proxy sets "{name}" itself'
+        elif name.lower() in seen:
+            yield f"headers.{name}", f'the same header as "{seen[name.lower()]}": case does not matter in header names'
+        seen[name.lower()] = name
+
+
+def _of_respond(block: schema.Respond) -> Iterator[Contradiction]:
+    yield from _of_headers(block.headers, _OWN_FIELDS)
+    if block.body and block.status in _NO_BODY:
+        yield "body", f"an answer with status {block.status} has no body"
+
+
+def _of_redirect(block: schema.Redirect) -> Iterator[Contradiction]:
+    if (block.scheme, block.host, block.port, block.path, block.path_prefix) == (None,) * 5:
+        yield "", "one of scheme, host, port, path, path_prefix is needed, or the client is sent where it came from"
+    for key, path in (("path", block.path), ("path_prefix", block.path_prefix)):
+        if path is not None and "?" in path:
+            yield key, 'must not have a query ("?"): the client\'s own is kept'
+
+
+def _of_route(block: schema.Route) -> Iterator[Contradiction]:
+    has_prefix = bool(block.match) and all(match.path and match.path.prefix is not None for match in block.match)
+    problem = "needs a path prefix in every match of the route: there is nothing that it could replace otherwise"
+    if block.redirect and block.redirect.path_prefix is not None and not has_prefix:
+        yield "redirect.path_prefix", problem
+    if block.strip_prefix and block.pool is None:
+        yield "strip_prefix", "goes with pool only"
+    elif block.strip_prefix and not has_prefix:
+        yield "strip_prefix", problem.replace("replace", "strip")
