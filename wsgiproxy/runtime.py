@@ -1,0 +1,217 @@
+"""One process's living state: the current routing table, and how it is replaced.
+
+The table is one reference, rebound whole: a request reads it once and a reload never moves it. What is read from the
+file is checked whole before anything changes. Nothing runs in the background until the table is first asked for, and a
+forked child begins anew, so that a pre-fork host may load the application in its master. This module must not know
+requests, and chooses no backend.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from wsgiref.types import WSGIApplication
+
+from wsgiproxy.config import schema
+from wsgiproxy.config.address import AppAddress, UnixAddress, parse_backend_address
+from wsgiproxy.config.loader import Loaded, load
+from wsgiproxy.config.watcher import Watcher
+from wsgiproxy.errors import ConfigError, InvalidConfigError
+from wsgiproxy.pool.backend import Backend
+from wsgiproxy.pool.health import HealthChecker
+from wsgiproxy.routing.build import build_table
+from wsgiproxy.routing.table import RoutingTable
+from wsgiproxy.transport.choose import choose_driver
+from wsgiproxy.transport.stream import Driver, Event
+from wsgiproxy.upstream.connector import Connector
+from wsgiproxy.upstream.http import HttpUpstream
+from wsgiproxy.upstream.inprocess import InProcessUpstream, import_app
+from wsgiproxy.upstream.messages import Upstream
+
+UNIX_AUTHORITY = "localhost"  # the Host of a backend that has a socket file for an address (curl's choice too)
+
+_log = logging.getLogger("wsgiproxy.runtime")
+
+
+class Runtime:
+    """The table of one configuration file in this process, kept up to date until ``close``."""
+
+    def __init__(
+        self, path: str, driver: Driver | None = None, on_reload: Callable[[schema.Config], None] | None = None
+    ) -> None:
+        """Reads the file and imports its applications, and starts nothing; ``InvalidConfigError`` lists what is wrong.
+
+        Without a ``driver`` each process chooses its own when it starts. ``on_reload`` is called with every later
+        configuration that was accepted.
+        """
+        self.path = path
+        self._watcher = Watcher(path)  # before the file is read: an edit in between is seen
+        self._loaded = load(path)
+        self._apps = _import_apps(self._loaded)
+        self._given_driver = driver
+        self._on_reload = on_reload
+        self._closed = False
+        self._begin()
+        os.register_at_fork(after_in_child=functools.partial(_begin_anew, weakref.ref(self)))
+
+    def __repr__(self) -> str:
+        state = f"generation {self._table.generation}" if self._table is not None else "not started"
+        return f"<Runtime {self.path}, {'closed' if self._closed else state}>"
+
+    def _begin(self) -> None:
+        """Nothing has been started in this process yet: after a fork the parent's threads and hub are not here."""
+        self._lock = threading.Lock()  # who replaces the table
+        self._again = False  # the file must be read once more: somebody asked while it was being read
+        self._table: RoutingTable | None = None
+        self._driver: Driver | None = None
+        self._stopping: Event | None = None
+        self._checkers: dict[str, HealthChecker] = {}
+
+    @property
+    def config(self) -> schema.Config:
+        """The configuration that was accepted last."""
+        return self._loaded.config
+
+    @property
+    def table(self) -> RoutingTable:
+        """The current routing table; the first to ask in a process starts it."""
+        table = self._table
+        return table if table is not None else self.start()
+
+    def error(self, key: str, problem: str) -> ConfigError:
+        """A mistake at a key of the configuration that was accepted last, with its place in the file."""
+        return self._loaded.error(key, problem)
+
+    def start(self) -> RoutingTable:
+        """Build the first table of this process, begin to check backends and to watch the file. Idempotent."""
+        with self._lock:
+            if self._table is None:
+                self._driver = self._given_driver or choose_driver()
+                self._replace()
+                self._stopping = self._driver.event()
+                self._driver.spawn(functools.partial(self._watch, self._stopping), "wsgiproxy-watch")
+            assert self._table is not None
+            return self._table
+
+    def reload(self) -> bool:
+        """Read the file again and swap the table; whether a new one is in place.
+
+        A file with mistakes is logged and changes nothing. Never waits: while another reload is under way it is left
+        to that one to read the file once more. (The lock may be a thread's while we are a greenlet.)
+        """
+        done = False
+        self._again = True
+        while self._again and self._lock.acquire(blocking=False):
+            try:
+                self._again = False
+                done = self._reload()
+            finally:
+                self._lock.release()
+        return done
+
+    def close(self) -> None:
+        """Stop what runs in the background and close idle connections; the table stays for who still reads it."""
+        self._closed = True
+        if self._stopping is not None:
+            self._stopping.set()
+        for checker in self._checkers.values():
+            checker.stop()
+        for backend in _backends(self._table):
+            backend.upstream.close()
+
+    def _watch(self, stopping: Event) -> None:
+        while not stopping.wait(self._watcher.interval):
+            try:
+                if self._watcher.changed():
+                    self.reload()
+            except Exception:  # noqa: BLE001 - a defect of ours must be seen, and must not end the watch
+                _log.exception("%s could not be reloaded, by a defect of ours", self.path)
+
+    def _reload(self) -> bool:
+        if self._closed or self._table is None:
+            return False
+        self._watcher = Watcher(self.path)  # what is read now is no news to it
+        try:
+            loaded = load(self.path)
+            apps = _import_apps(loaded)
+        except InvalidConfigError as error:
+            for mistake in error.mistakes:
+                _log.error("%s", mistake)
+            _log.error("%s was not reloaded: generation %d goes on", self.path, self._table.generation)
+            return False
+        self._loaded, self._apps = loaded, apps
+        self._replace()
+        _log.info("reloaded %s: generation %d", self.path, self._table.generation)
+        if self._on_reload is not None:
+            self._on_reload(loaded.config)
+        return True
+
+    def _replace(self) -> None:
+        """Build a table, put it in place, and only then part with what the old one alone needed."""
+        old, driver = self._table, self._driver
+        assert driver is not None
+        make_upstream = functools.partial(_make_upstream, driver=driver, apps=self._apps)
+        self._table = table = build_table(self.config, old, make_upstream)
+        kept = set(_backends(table))
+        for backend in _backends(old):
+            if backend not in kept:
+                backend.upstream.close()
+        checked = {name: pool for name, pool in table.pools.items() if pool.block.health_check is not None}
+        for name in self._checkers.keys() - checked.keys():
+            self._checkers.pop(name).stop()
+        for name, pool in checked.items():
+            assert pool.block.health_check is not None
+            self._checkers.setdefault(name, HealthChecker(driver)).update(pool, pool.block.health_check)
+
+
+def _import_apps(loaded: Loaded) -> dict[str, WSGIApplication]:
+    """The WSGI applications of a configuration by address; ``InvalidConfigError`` lists those that cannot be had."""
+    apps = {}
+    mistakes = []
+    for name, pool in loaded.config.pools.items():
+        for index, backend in enumerate(pool.backends):
+            address = parse_backend_address(backend.address)
+            if isinstance(address, AppAddress):
+                try:
+                    apps[backend.address] = import_app(address.module, address.attribute)
+                except ValueError as error:
+                    mistakes.append(loaded.error(f"pools.{name}.backends[{index}]", str(error)))
+    if mistakes:
+        raise InvalidConfigError(mistakes)
+    return apps
+
+
+def count_parts(config: schema.Config) -> str:
+    """How much there is of everything: ``2 pools, 3 backends, 1 route``."""
+    counts = {
+        "pool": len(config.pools),
+        "backend": sum(len(pool.backends) for pool in config.pools.values()),
+        "route": len(config.routes),
+    }
+    return ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for noun, count in counts.items())
+
+
+def _begin_anew(reference: weakref.ref[Runtime]) -> None:
+    """In a forked child: what the parent has started is the parent's."""
+    runtime = reference()
+    if runtime is not None:
+        runtime._begin()
+
+
+def _backends(table: RoutingTable | None) -> list[Backend]:
+    return [] if table is None else [backend for pool in table.pools.values() for backend in pool.backends]
+
+
+def _make_upstream(text: str, driver: Driver, apps: Mapping[str, WSGIApplication]) -> Upstream:
+    """The upstream of a backend's address."""
+    address = parse_backend_address(text)
+    if isinstance(address, AppAddress):
+        return InProcessUpstream(text, apps[text])
+    if isinstance(address, UnixAddress):
+        return HttpUpstream(UNIX_AUTHORITY, Connector(text, functools.partial(driver.connect_unix, address.path)))
+    dial = functools.partial(driver.connect_tcp, address.host, address.port)
+    return HttpUpstream(address.authority, Connector(text, dial))
