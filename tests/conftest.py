@@ -1,0 +1,88 @@
+"""Fixtures that every test may use: tools that must be there, processes that end with the test.
+
+``free_port``, ``wait_until`` and ``Process`` themselves are imported from ``tests.processes``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn, Protocol
+
+import pytest
+
+from tests.processes import OUTPUT_TAIL, Process
+
+PROCESSES: pytest.StashKey[list[Process]] = pytest.StashKey()
+
+
+class Start(Protocol):
+    """The ``start`` fixture's function."""
+
+    def __call__(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        name: str = "",
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> Process:
+        """Start a program; see ``tests.processes.Process``."""
+
+
+@pytest.fixture(scope="session")
+def need() -> Callable[[str], str]:
+    """``need("nginx")``: the program's path. Where it lacks the test is skipped, under ``CI=true`` it fails."""
+
+    def path_of(tool: str) -> str:
+        search = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+        path = shutil.which(tool, path=search)
+        if path is None:
+            lack(f"this test needs the program `{tool}`, which is not installed")
+        return path
+
+    return path_of
+
+
+def lack(reason: str) -> NoReturn:
+    """Skip the test because the machine lacks something; fail it under ``CI=true``, where nothing may lack."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{reason} (and CI=true: nothing may be skipped here)", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture
+def start(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start]:
+    """``start([program, ...])``: a running ``Process`` that ends with the test; its output is shown if that fails."""
+    processes: list[Process] = request.node.stash.setdefault(PROCESSES, [])
+
+    def start_one(
+        argv: Sequence[str | Path],
+        *,
+        name: str = "",
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> Process:
+        log = tmp_path / f"process-{len(processes)}.log"
+        process = Process(argv, log, name=name, env=env, cwd=cwd)
+        processes.append(process)
+        return process
+
+    yield start_one
+    for process in reversed(processes):
+        process.kill()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the output of the test's processes to its failure."""
+    report = yield
+    if report.failed:
+        for process in item.stash.get(PROCESSES, []):
+            title = f"output of {process.name} (pid {process.pid}, status {process.returncode})"
+            report.sections.append((title, process.output()[-OUTPUT_TAIL:]))
+    return report
