@@ -91,6 +91,9 @@ class Runtime:
         with self._lock:
             if self._table is None:
                 self._driver = self._given_driver or choose_driver()
+                # A host may have loaded us long ago; a change is told at the second look.
+                if self._watcher.changed() or self._watcher.changed():
+                    self._read()
                 self._replace()
                 self._stopping = self._driver.event()
                 self._driver.spawn(functools.partial(self._watch, self._stopping), "wsgiproxy-watch")
@@ -134,20 +137,25 @@ class Runtime:
     def _reload(self) -> bool:
         if self._closed or self._table is None:
             return False
-        self._watcher = Watcher(self.path)  # what is read now is no news to it
-        try:
-            loaded = load(self.path)
-            apps = _import_apps(loaded)
-        except InvalidConfigError as error:
-            for mistake in error.mistakes:
-                _log.error("%s", mistake)
+        if not self._read():
             _log.error("%s was not reloaded: generation %d goes on", self.path, self._table.generation)
             return False
-        self._loaded, self._apps = loaded, apps
         self._replace()
         _log.info("reloaded %s: generation %d", self.path, self._table.generation)
         if self._on_reload is not None:
-            self._on_reload(loaded.config)
+            self._on_reload(self.config)
+        return True
+
+    def _read(self) -> bool:
+        """Take in the file as it is now; one with mistakes is logged, and what was read before stays."""
+        self._watcher = Watcher(self.path)  # what is read now is no news to it
+        try:
+            loaded = load(self.path)
+            self._loaded, self._apps = loaded, _import_apps(loaded)
+        except InvalidConfigError as error:
+            for mistake in error.mistakes:
+                _log.error("%s", mistake)
+            return False
         return True
 
     def _replace(self) -> None:

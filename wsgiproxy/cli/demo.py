@@ -41,7 +41,7 @@ pools:
   demo:
     backends: [{backends}]
     health_check: {{path: /healthz, interval: 1s, timeout: 1s, healthy_threshold: 1, unhealthy_threshold: 2}}
-    timeouts: {{connect: 1s, read: 5s}}
+    timeouts: {{connect: 1s, read: 2s}}
 routes:
   - {{pool: demo}}
 """
@@ -243,14 +243,14 @@ class Demo:
             next_at = now + 1.0
             line = self._line()
             if line != said or now - said_at >= QUIET_INTERVAL:
-                print(line, flush=True)
+                print(time.strftime("%H:%M:%S"), line, flush=True)
                 said, said_at = line, now
         return 0
 
     def _line(self) -> str:
-        line = f"{time.strftime('%H:%M:%S')}  " + "".join(f"{backend!s:<24}" for backend in self._backends)
+        line = " ".join(f"{backend!s:<24}" for backend in self._backends)
         if self._load is not None and self._load.answers:
-            line += "our own: " + ", ".join(f"{count} x {what}" for what, count in sorted(self._load.answers.items()))
+            line += " our own: " + ", ".join(f"{count} x {what}" for what, count in sorted(self._load.answers.items()))
         return line.rstrip()
 
 

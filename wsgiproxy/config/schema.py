@@ -370,8 +370,8 @@ def _block_schema(block: type[Block], part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_other_types(part: Any) -> Any:
-    """A copy of a schema in which every ``also`` (see ``_kind``) has become a choice of types."""
-    if isinstance(part, list):
+    """A copy of a schema, of JSON types, in which every ``also`` (see ``_kind``) has become a choice of types."""
+    if isinstance(part, list | tuple):
         return [_with_other_types(item) for item in part]
     if not isinstance(part, dict):
         return part

@@ -195,8 +195,13 @@ class Walk:
         self._count(node, len(node.items))
         return node.items
 
-    def entries(self, node: Mapping, path: KeyPath) -> dict[str, Entry]:
-        """The entries of a mapping by key; what ``<<`` merges comes last, and the mapping's own keys win."""
+    def entries(self, node: Mapping, path: KeyPath, depth: int = 0) -> dict[str, Entry]:
+        """The entries of a mapping by key; what ``<<`` merges comes last, and the mapping's own keys win.
+
+        ``depth`` says how many merges lie around this one.
+        """
+        if depth > MAX_DEPTH:
+            self._mistakes.stop(node, f"too deep: at most {MAX_DEPTH} merges may stand within each other")
         self._count(node, len(node.nodes))
         found: dict[str, Entry] = {}
         merged: list[Mapping] = []
@@ -212,7 +217,7 @@ class Walk:
             else:
                 found[key.text] = Entry(key, value)
         for mapping in merged:
-            for text, entry in self.entries(mapping, path).items():
+            for text, entry in self.entries(mapping, path, depth + 1).items():
                 found.setdefault(text, entry)
         return found
 

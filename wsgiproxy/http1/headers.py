@@ -40,7 +40,22 @@ _COMMON = (
 _PLAIN = frozenset(_COMMON) | frozenset(name.lower() for name in _COMMON)
 
 
+# The same for answers; Content-Length and Date are not among them, for somebody always wants to know of those.
+_COMMON_ANSWER = (
+    "Accept-Ranges", "Access-Control-Allow-Origin", "Age", "Allow", "Alt-Svc", "Cache-Control", "Content-Disposition",
+    "Content-Encoding", "Content-Language", "Content-Range", "Content-Security-Policy", "Content-Type",
+    "Cross-Origin-Opener-Policy", "ETag", "Expires", "Last-Modified", "Link", "Location", "Pragma", "Referrer-Policy",
+    "Retry-After", "Server", "Set-Cookie", "Strict-Transport-Security", "Vary", "WWW-Authenticate",
+    "X-Content-Type-Options", "X-Frame-Options", "X-Powered-By", "X-Request-ID", "X-XSS-Protection",
+)  # fmt: skip
+END_TO_END_ANSWER = frozenset(_COMMON_ANSWER) | frozenset(name.lower() for name in _COMMON_ANSWER)
+
+UNDERSCORE = ""  # stands in an environ for all names with an underscore
+
+
 def _environ_key(name: str) -> str:
+    if "_" in name:
+        return UNDERSCORE
     key = name.upper().replace("-", "_")
     return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key
 
@@ -55,7 +70,7 @@ def environ_of(fields: Fields) -> dict[str, str]:
     """The fields as PEP 3333 has them: ``HTTP_*``, ``CONTENT_TYPE``, ``CONTENT_LENGTH``; repeated ones joined.
 
     Cookies join with ``; `` (RFC 6265 5.4), the rest with ``,`` (RFC 9110 5.3). Names with an underscore, which CGI
-    cannot tell from a hyphen, must have been dropped before.
+    cannot tell from a hyphen, leave no more than a key ``UNDERSCORE``.
     """
     environ: dict[str, str] = {}
     keys = _ENVIRON_KEYS

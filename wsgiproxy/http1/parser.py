@@ -19,7 +19,7 @@ from wsgiproxy.errors import (
     VersionNotSupportedError,
 )
 from wsgiproxy.http1.framing import request_framing, response_framing
-from wsgiproxy.http1.headers import HOP_BY_HOP, environ_of, nominated, tokens
+from wsgiproxy.http1.headers import END_TO_END_ANSWER, HOP_BY_HOP, UNDERSCORE, environ_of, nominated, tokens
 from wsgiproxy.http1.message import NO_BODY, Fields, RequestHead, ResponseHead
 
 END_OF_HEAD = b"\r\n\r\n"
@@ -57,9 +57,10 @@ def parse_request(data: bytes, *, max_fields: int = 100, max_target: int = 8192)
         raise BadRequestError("malformed header field")
     if len(fields) > max_fields:
         raise HeadersTooLargeError(f"more than {max_fields} header fields")
-    if any("_" in field[0] for field in fields):
-        fields = [field for field in fields if "_" not in field[0]]
     environ = environ_of(fields)
+    if UNDERSCORE in environ:
+        del environ[UNDERSCORE]
+        fields = [field for field in fields if "_" not in field[0]]
     version = "HTTP/1.1" if minor == "1" else "HTTP/1.0"
     path, query, host = _split_target(method, target, _host(version, environ.get("HTTP_HOST")))
     length, coding = environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING")
@@ -89,6 +90,9 @@ def parse_response(data: bytes, method: str, *, max_fields: int = 1000) -> Respo
     length = coding = connection = None
     kept: Fields = []
     for field in fields:
+        if field[0] in END_TO_END_ANSWER:
+            kept.append(field)
+            continue
         name = field[0].lower()
         if name == "content-length":
             length = field[1] if length is None else f"{length}, {field[1]}"
@@ -183,5 +187,7 @@ def _keeps_alive(version: str, connection: str | None) -> bool:
     """What a head says of the connection after it (RFC 9112 9.3)."""
     if connection is None:
         return version == "HTTP/1.1"
+    if connection == "keep-alive":
+        return True
     options = tokens(connection)
     return "close" not in options and (version == "HTTP/1.1" or "keep-alive" in options)

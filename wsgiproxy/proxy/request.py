@@ -84,7 +84,7 @@ def _raw_target(environ: dict[str, Any]) -> str:
 
 
 def _decode(raw: str) -> str:
-    return unquote_to_bytes(raw.encode("latin-1", "replace")).decode("latin-1")
+    return unquote_to_bytes(raw.encode("latin-1", "replace")).decode("latin-1") if "%" in raw else raw
 
 
 def upstream_request(

@@ -18,7 +18,7 @@ from typing import Any
 
 from wsgiproxy.errors import ClientDisconnectedError, ClientError, ProxyError
 from wsgiproxy.http1.framing import content_length
-from wsgiproxy.http1.headers import HOP_BY_HOP
+from wsgiproxy.http1.headers import END_TO_END_ANSWER, HOP_BY_HOP
 from wsgiproxy.http1.message import Fields, RequestHead
 from wsgiproxy.http1.writer import LAST_CHUNK, checked_field_lines, chunk, is_status, response_head
 from wsgiproxy.transport.greenlet import GreenletStream
@@ -146,6 +146,9 @@ class Response:
         date = False
         fields: Fields = []
         for field in self._fields:
+            if field[0] in END_TO_END_ANSWER:
+                fields.append(field)
+                continue
             name = field[0].lower()
             if name in HOP_BY_HOP:
                 continue
