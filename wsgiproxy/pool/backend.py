@@ -35,6 +35,7 @@ class Backend:
         "admin_state",
         "backup",
         "check_reason",
+        "checked",
         "checked_at",
         "current_weight",
         "failures",
@@ -58,6 +59,7 @@ class Backend:
         self.backup = False
         self.admin_state: AdminState = "ready"
         self.health: Health = health
+        self.checked = health == "checking"  # health checks are made
         self.streak = 0  # checks in a row that contradict ``health``
         self.check_reason = ""  # of the last check: why it was bad; empty for a good one
         self.checked_at = 0.0  # time.monotonic(); 0: never
@@ -87,6 +89,8 @@ class Backend:
         """
         good = not reason
         with self.roster.lock:
+            if not self.checked:
+                return False  # taken off while this one was under way: nothing would ever correct it
             self.check_reason = reason
             self.checked_at = time.monotonic() if now is None else now
             if good == (self.health == "healthy") and self.health != "checking":

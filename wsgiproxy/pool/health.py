@@ -7,17 +7,18 @@ their old clock, so that editing a file causes no burst of probes.
 
 from __future__ import annotations
 
-import functools
 import logging
 import random
 from collections.abc import Callable
+from urllib.parse import unquote
 
 from wsgiproxy.config import schema
+from wsgiproxy.config.values import parse_status_range
 from wsgiproxy.errors import ProxyError
 from wsgiproxy.http1.message import Fields
 from wsgiproxy.pool.backend import Backend
 from wsgiproxy.pool.pool import Pool
-from wsgiproxy.transport.stream import Driver, Event
+from wsgiproxy.transport.stream import Driver
 from wsgiproxy.upstream.messages import UpstreamRequest
 
 USER_AGENT = "wsgiproxy-health"
@@ -33,38 +34,83 @@ class HealthChecker:
         self._driver = driver
         self._uniform = uniform
         self._block = schema.HealthCheck()
-        self._loops: dict[Backend, Event] = {}
+        self._loops: dict[Backend, _Loop] = {}
 
     def __repr__(self) -> str:
         return f"<HealthChecker of {len(self._loops)} backends, every {self._block.interval:g} s>"
 
     def update(self, pool: Pool, block: schema.HealthCheck) -> None:
-        """Check the backends of this generation of the pool by this block; new backends are checked at once."""
+        """Check the backends of this generation of the pool by this block.
+
+        New backends are checked at once; those that stay too where the block is another one, else on their old clock.
+        """
+        changed = block != self._block
         self._block = block
-        for backend in [backend for backend in self._loops if backend not in pool.backends]:
-            self._loops.pop(backend).set()
+        for backend in self._loops.keys() - set(pool.backends):
+            self._loops.pop(backend).stop()
+        if changed:
+            for loop in self._loops.values():
+                loop.change(block)
         for backend in pool.backends:
             if backend not in self._loops:
-                stopped = self._loops[backend] = self._driver.event()
-                self._driver.spawn(functools.partial(self._run, backend, stopped), f"health {backend.address}")
+                loop = self._loops[backend] = _Loop(backend, block, self._driver, self._uniform)
+                self._driver.spawn(loop.run, f"health {backend.address}")
 
     def stop(self) -> None:
         """End all checks, without waiting for probes under way."""
         while self._loops:
-            self._loops.popitem()[1].set()
+            self._loops.popitem()[1].stop()
 
-    def _run(self, backend: Backend, stopped: Event) -> None:
-        """One backend's loop."""
-        while not stopped.is_set():
+
+class _Loop:
+    """One backend's checks."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        block: schema.HealthCheck,
+        driver: Driver,
+        uniform: Callable[[float, float], float],
+    ) -> None:
+        self._backend = backend
+        self._block = block
+        self._driver = driver
+        self._uniform = uniform
+        self._wake = driver.event()
+        self._stopped = False
+
+    def run(self) -> None:
+        """Check, wait, and so on until stopped."""
+        while not self._stopped:
+            wake = self._wake  # taken before the block is read: a change after this line ends the wait below
             block = self._block
-            reason = probe(backend, block)
-            if stopped.is_set():
-                return
-            if backend.record_check(reason, block.healthy_threshold, block.unhealthy_threshold):
-                level = logging.WARNING if reason else logging.INFO
-                because = f": {reason}" if reason else ""
-                _log.log(level, "pool %s: %s is %s%s", backend.pool_name, backend.address, backend.health, because)
-            stopped.wait(block.interval * (1 + self._uniform(-block.jitter, block.jitter)))
+            reason = probe(self._backend, block)
+            if not self._stopped:
+                self._record(reason, block)
+                wake.wait(block.interval * (1 + self._uniform(-block.jitter, block.jitter)))
+
+    def change(self, block: schema.HealthCheck) -> None:
+        """Check by another block, now and from now on."""
+        self._block = block
+        wake, self._wake = self._wake, self._driver.event()
+        wake.set()
+
+    def stop(self) -> None:
+        """End, without waiting out the interval."""
+        self._stopped = True
+        self._wake.set()
+
+    def _record(self, reason: str, block: schema.HealthCheck) -> None:
+        backend = self._backend
+        checking = backend.health == "checking"
+        if backend.record_check(reason, block.healthy_threshold, block.unhealthy_threshold):
+            count = 1 if checking else block.unhealthy_threshold if reason else block.healthy_threshold
+            streak = f"{count} {'bad' if reason else 'good'} check{'s in a row' if count > 1 else ''}"
+            because = f": {reason}" if reason else ""
+            level = logging.WARNING if reason else logging.INFO
+            _log.log(
+                level, "pool %s: %s is %s%s (%s)", backend.pool_name, backend.address, backend.health, because, streak
+            )
 
 
 def probe(backend: Backend, block: schema.HealthCheck) -> str:
@@ -80,7 +126,7 @@ def probe(backend: Backend, block: schema.HealthCheck) -> str:
     except Exception as error:  # noqa: BLE001 - a defect of ours must not end the checks, and must be seen
         _log.exception("the check of %s failed by a defect of ours", backend.address)
         return f"internal_error: {error}"
-    if any(low <= response.status <= high for low, high in map(_status_range, block.expected_statuses)):
+    if any(low <= response.status <= high for low, high in map(parse_status_range, block.expected_statuses)):
         return ""
     return f"status {response.status}"
 
@@ -91,10 +137,11 @@ def _probe_request(block: schema.HealthCheck) -> UpstreamRequest:
     environ = {"REQUEST_METHOD": block.method, "SERVER_NAME": "localhost", "SERVER_PORT": "80"}
     path, _, query = block.path.partition("?")
     return UpstreamRequest(
-        block.method, block.path, block.host or "", fields, environ=environ, path_info=path, query=query
+        block.method,
+        block.path,
+        block.host or "",
+        fields,
+        environ=environ,
+        path_info=unquote(path, "latin-1"),
+        query=query,
     )
-
-
-def _status_range(text: str) -> tuple[int, int]:
-    low, _, high = text.partition("-")
-    return int(low), int(high or low)

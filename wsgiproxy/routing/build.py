@@ -20,16 +20,32 @@ MakeUpstream = Callable[[str], Upstream]
 
 def build_table(config: schema.Config, previous: RoutingTable | None, make_upstream: MakeUpstream) -> RoutingTable:
     """The table of ``config``; ``make_upstream(address)`` makes what is new. What it raises leaves all as it was."""
+    made: list[Upstream] = []
+
+    def make(address: str) -> Upstream:
+        made.append(make_upstream(address))
+        return made[-1]
+
+    try:
+        table = _build(config, previous, make)
+    except BaseException:
+        for upstream in made:
+            upstream.close()
+        raise
+    for pool in table.pools.values():
+        _settle(pool)
+    return table
+
+
+def _build(config: schema.Config, previous: RoutingTable | None, make_upstream: MakeUpstream) -> RoutingTable:
+    """The table, with nothing that lives changed yet."""
     living = {} if previous is None else previous.pools
     pools = {name: _build_pool(name, block, living.get(name), make_upstream) for name, block in config.pools.items()}
     routes = []
     for index, block in enumerate(config.routes):
         pool = None if block.pool is None else pools[block.pool]
         routes.append((Route(block.name or f"routes[{index}]", block, pool), block))
-    table = RoutingTable(1 if previous is None else previous.generation + 1, pools, routes)
-    for pool in pools.values():
-        _settle(pool)
-    return table
+    return RoutingTable(1 if previous is None else previous.generation + 1, pools, routes)
 
 
 def _build_pool(name: str, block: schema.Pool, previous: Pool | None, make_upstream: MakeUpstream) -> Pool:
@@ -53,7 +69,11 @@ def _settle(pool: Pool) -> None:
         for backend, entry in zip(pool.backends, pool.block.backends, strict=True):
             backend.weight = entry.weight
             backend.backup = entry.backup
-            backend.upstream.configure(pool.block)
-            if pool.block.health_check is None:
+            backend.checked = pool.block.health_check is not None
+            if not backend.checked:
                 backend.health = "healthy"
+                backend.streak = 0
+                backend.check_reason = ""
         pool.roster.changes += 1
+    for backend in pool.backends:
+        backend.upstream.configure(pool.block)

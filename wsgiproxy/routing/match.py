@@ -13,6 +13,8 @@ from urllib.parse import parse_qsl
 from wsgiproxy.config import schema
 from wsgiproxy.http1.message import Fields
 
+Key = tuple[str, str]  # ("header", lower-case name) or ("query", name)
+
 _MAX_PARAMETERS = 1000  # query parameters that are looked at (werkzeug and Django: 1000)
 
 
@@ -27,6 +29,11 @@ class RequestFacts:
         self._query = query
         self._headers: dict[str, str] | None = None
         self._parameters: dict[str, str] | None = None
+
+    def value(self, key: Key) -> str | None:
+        """The value at a key of ``Conditions.exact``; None where there is none."""
+        kind, name = key
+        return (self.headers if kind == "header" else self.parameters).get(name)
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -52,11 +59,11 @@ class RequestFacts:
 class Value:
     """The condition on one header's or query parameter's value."""
 
-    __slots__ = ("_exact", "_regex", "name")
+    __slots__ = ("_regex", "exact", "name")
 
     def __init__(self, name: str, block: schema.ValueMatch) -> None:
         self.name = name
-        self._exact = block.exact
+        self.exact = block.exact
         self._regex = None if block.regex is None else re.compile(block.regex)
 
     def holds(self, values: Mapping[str, str]) -> bool:
@@ -64,19 +71,24 @@ class Value:
         value = values.get(self.name)
         if value is None:
             return False
-        return value == self._exact if self._regex is None else self._regex.fullmatch(value) is not None
+        return value == self.exact if self._regex is None else self._regex.fullmatch(value) is not None
 
 
 class Conditions:
-    """Method, headers and query of one match."""
+    """Method, headers and query of one match; ``exact`` has the exact values that it asks for."""
 
-    __slots__ = ("_headers", "_methods", "_query", "none", "rank")
+    __slots__ = ("_headers", "_methods", "_query", "exact", "none", "rank")
 
     def __init__(self, block: schema.Match) -> None:
         self._methods = frozenset(block.method)
         self._headers = tuple(Value(name.lower(), value) for name, value in block.headers.items())
         self._query = tuple(Value(name, value) for name, value in block.query.items())
         self.none = not (self._methods or self._headers or self._query)
+        exact = {
+            **{("header", value.name): value.exact for value in self._headers},
+            **{("query", value.name): value.exact for value in self._query},
+        }
+        self.exact = {key: value for key, value in exact.items() if value is not None}
         # what is more specific sorts first (Gateway API, HTTPRouteRule)
         self.rank = (not self._methods, -len(self._headers), -len(self._query))
 

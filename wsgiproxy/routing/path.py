@@ -35,20 +35,23 @@ def normalize_path(raw: str) -> NormalPath | None:
         raw = _resolve_dots(raw)
     text = raw
     if "%" in text:
-        text = unquote_to_bytes(_SLASH.sub("%252F", text)).decode("latin-1")
+        text = unquote_to_bytes(_SLASH.sub("%252F", text).encode("latin-1")).decode("latin-1")
     return NormalPath(raw, _SLASHES.sub("/", text))
 
 
 def strip(raw: str, elements: int) -> tuple[str, str]:
-    """Take so many leading elements off a raw path: what was taken, and the rest, which begins with one ``/``."""
+    """Take so many leading elements off a raw path: what was taken, and the rest.
+
+    Both keep the raw spelling but begin with one ``/``: ``//host`` would be read as an authority.
+    """
     position = 0
     for _ in range(elements):
         while raw.startswith("//", position):
             position += 1
         position = raw.find("/", position + 1)
         if position < 0:
-            return raw, "/"
-    return raw[:position], "/" + raw[position:].lstrip("/")
+            return "/" + raw.strip("/"), "/"
+    return "/" + raw[:position].lstrip("/") if elements else "", "/" + raw[position:].lstrip("/")
 
 
 def _resolve_dots(raw: str) -> str:

@@ -15,8 +15,10 @@ from typing import NamedTuple
 from wsgiproxy.config import schema
 from wsgiproxy.http1.message import Fields
 from wsgiproxy.pool.pool import Pool
-from wsgiproxy.routing.match import Conditions, RequestFacts
+from wsgiproxy.routing.match import Conditions, Key, RequestFacts
 from wsgiproxy.routing.path import normalize_path
+
+_WALK_AT_MOST = 8  # candidates of one host and path that are looked at one by one
 
 
 class Route:
@@ -55,60 +57,92 @@ class _Candidate(NamedTuple):
         return (*self.conditions.rank, self.order)
 
 
+class _Bucket:
+    """The candidates of one host and path, the most specific first.
+
+    Many of them are kept by the exact value that they ask for at one key, the one that tells most of them apart, so
+    that routes that differ in a tenant's header cost no walk; ``_others`` ask for no exact value there.
+    """
+
+    __slots__ = ("_by_value", "_key", "_others")
+
+    def __init__(self, candidates: list[_Candidate]) -> None:
+        candidates = sorted(candidates, key=lambda candidate: candidate.rank)
+        self._key: Key | None = None
+        self._by_value: dict[str, list[_Candidate]] = {}
+        self._others = candidates
+        if len(candidates) > _WALK_AT_MOST:
+            values: dict[Key, set[str]] = {}
+            for candidate in candidates:
+                for key, value in candidate.conditions.exact.items():
+                    values.setdefault(key, set()).add(value)
+            self._key = best = max(values, key=lambda key: len(values[key]), default=None)
+            if best is not None:
+                self._others = [candidate for candidate in candidates if best not in candidate.conditions.exact]
+                for candidate in candidates:
+                    if best in candidate.conditions.exact:
+                        self._by_value.setdefault(candidate.conditions.exact[best], []).append(candidate)
+
+    def find(self, facts: RequestFacts) -> RouteMatch | None:
+        """The most specific candidate whose conditions hold."""
+        other = _first(self._others, facts)
+        if self._key is None:
+            return None if other is None else other.found
+        own = _first(self._by_value.get(facts.value(self._key) or "", ()), facts)
+        if own is None or (other is not None and other.rank < own.rank):
+            own = other
+        return None if own is None else own.found
+
+
 class _HostGroup:
     """The matches of one host pattern, by path."""
 
     __slots__ = ("_depth", "_exact", "_prefixes", "_regexes")
 
-    def __init__(self) -> None:
-        self._exact: dict[str, list[_Candidate]] = {}
-        self._prefixes: dict[str, list[_Candidate]] = {}  # less the trailing slash: the root is ""
-        self._regexes: list[tuple[re.Pattern[str], list[_Candidate]]] = []
-        self._depth = 0  # elements of the deepest prefix
-
-    def add(self, path: schema.PathMatch | None, conditions: Conditions, route: Route, order: int) -> None:
-        """Take in one match."""
-        if path is not None and path.exact is not None:
-            candidates = self._exact.setdefault(_text(path.exact), [])
-        elif path is not None and path.regex is not None:
-            candidates = self._regex_candidates(path.regex)
-        else:
-            prefix = "" if path is None or path.prefix is None else _text(path.prefix).rstrip("/")
-            candidates = self._prefixes.setdefault(prefix, [])
-            elements = prefix.count("/")
-            self._depth = max(self._depth, elements)
-            candidates.append(_Candidate(conditions, RouteMatch(route, elements), order))
-            return
-        candidates.append(_Candidate(conditions, RouteMatch(route, 0), order))
-
-    def sort(self) -> None:
-        """Put what is more specific first; to be called once all matches are in."""
-        self._regexes.sort(key=lambda entry: -len(entry[0].pattern))  # stable: the file's order among equals
-        buckets = [*self._exact.values(), *self._prefixes.values(), *(candidates for _, candidates in self._regexes)]
-        for candidates in buckets:
-            candidates.sort(key=lambda candidate: candidate.rank)
+    def __init__(self, matches: _Matches) -> None:
+        self._exact = {path: _Bucket(candidates) for path, candidates in matches.exact.items()}
+        self._prefixes = {path: _Bucket(candidates) for path, candidates in matches.prefixes.items()}
+        self._depth = max((path.count("/") for path in self._prefixes), default=0)  # elements of the deepest prefix
+        longest_first = sorted(matches.regexes, key=len, reverse=True)  # stable: the file's order among equals
+        self._regexes = [(re.compile(pattern), _Bucket(matches.regexes[pattern])) for pattern in longest_first]
 
     def find(self, path: str, facts: RequestFacts) -> RouteMatch | None:
         """The most specific match that holds."""
-        if self._exact and (found := _first(self._exact.get(path), facts)) is not None:
+        bucket = self._exact.get(path)
+        if bucket is not None and (found := bucket.find(facts)) is not None:
             return found
-        for regex, candidates in self._regexes:
-            if regex.fullmatch(path) is not None and (found := _first(candidates, facts)) is not None:
+        for regex, bucket in self._regexes:
+            if regex.fullmatch(path) is not None and (found := bucket.find(facts)) is not None:
                 return found
-        if not self._prefixes:
-            return None
         prefixes = self._prefixes
-        for prefix in _prefixes_of(path, self._depth):
-            if prefix in prefixes and (found := _first(prefixes[prefix], facts)) is not None:
+        for prefix in _prefixes_of(path, self._depth) if prefixes else ():
+            if prefix in prefixes and (found := prefixes[prefix].find(facts)) is not None:
                 return found
         return None
 
-    def _regex_candidates(self, pattern: str) -> list[_Candidate]:
-        for regex, candidates in self._regexes:
-            if regex.pattern == pattern:
-                return candidates
-        self._regexes.append((re.compile(pattern), []))
-        return self._regexes[-1][1]
+
+class _Matches:
+    """What a host group is made of, while the table is being made."""
+
+    __slots__ = ("exact", "prefixes", "regexes")
+
+    def __init__(self) -> None:
+        self.exact: dict[str, list[_Candidate]] = {}
+        self.prefixes: dict[str, list[_Candidate]] = {}  # less the trailing slash: the root is ""
+        self.regexes: dict[str, list[_Candidate]] = {}
+
+    def add(self, path: schema.PathMatch | None, conditions: Conditions, route: Route, order: int) -> None:
+        """Take in one match."""
+        elements = 0
+        if path is not None and path.exact is not None:
+            candidates = self.exact.setdefault(_text(path.exact), [])
+        elif path is not None and path.regex is not None:
+            candidates = self.regexes.setdefault(path.regex, [])
+        else:
+            prefix = "" if path is None or path.prefix is None else _text(path.prefix).rstrip("/")
+            candidates = self.prefixes.setdefault(prefix, [])
+            elements = prefix.count("/")
+        candidates.append(_Candidate(conditions, RouteMatch(route, elements), order))
 
 
 class RoutingTable:
@@ -121,15 +155,18 @@ class RoutingTable:
     ) -> None:
         self.generation = generation
         self.pools = pools
-        self._hosts: dict[str, _HostGroup] = {}
-        self._wildcards: dict[str, _HostGroup] = {}  # by what follows the asterisk: ".example.org"
-        self._any: _HostGroup | None = None
-        self._labels = 0  # of the longest wildcard
+        matches: dict[str, _Matches] = {}
         for order, (route, block) in enumerate(routes):
-            self._add(route, block, order)
-        for group in (*self._hosts.values(), *self._wildcards.values(), self._any):
-            if group is not None:
-                group.sort()
+            for match in block.match or (schema.Match(),):
+                conditions = Conditions(match)
+                for host in match.host or ("",):
+                    matches.setdefault(_host_name(host), _Matches()).add(match.path, conditions, route, order)
+        groups = {host: _HostGroup(found) for host, found in matches.items()}
+        self._any = groups.pop("", None)
+        # by what follows the asterisk: ".example.org"
+        self._wildcards = {host[1:]: groups.pop(host) for host in list(groups) if host.startswith("*.")}
+        self._labels = max((suffix.count(".") for suffix in self._wildcards), default=0)  # of the longest wildcard
+        self._hosts = groups
 
     def __repr__(self) -> str:
         return f"<RoutingTable {self.generation}: {len(self.pools)} pools, {len(self._hosts)} hosts>"
@@ -159,30 +196,11 @@ class RoutingTable:
                 if group is not None:
                     yield group
 
-    def _add(self, route: Route, block: schema.Route, order: int) -> None:
-        for match in block.match or (schema.Match(),):
-            conditions = Conditions(match)
-            for group in self._host_groups(match.host):
-                group.add(match.path, conditions, route, order)
 
-    def _host_groups(self, hosts: Sequence[str]) -> list[_HostGroup]:
-        if not hosts:
-            self._any = self._any or _HostGroup()
-            return [self._any]
-        groups = []
-        for host in map(str.lower, hosts):
-            if host.startswith("*."):
-                self._labels = max(self._labels, host.count("."))
-                groups.append(self._wildcards.setdefault(host[1:], _HostGroup()))
-            else:
-                groups.append(self._hosts.setdefault(_host_name(host), _HostGroup()))
-        return groups
-
-
-def _first(candidates: list[_Candidate] | None, facts: RequestFacts) -> RouteMatch | None:
-    for candidate in candidates or ():
+def _first(candidates: Sequence[_Candidate], facts: RequestFacts) -> _Candidate | None:
+    for candidate in candidates:
         if candidate.conditions.none or candidate.conditions.hold(facts):
-            return candidate.found
+            return candidate
     return None
 
 

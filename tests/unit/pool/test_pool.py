@@ -1,0 +1,172 @@
+"""Pools and leases: who is picked, and that nothing leaks, whatever happens in between."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.pool.scripted import CHECK, block, name_of, pool, table
+from wsgiproxy.config import schema
+from wsgiproxy.errors import NoBackendError
+from wsgiproxy.pool.backend import Backend
+from wsgiproxy.pool.pool import Lease, Pool
+
+NEVER_MIND = (1, 1)  # thresholds at which each result decides
+
+
+def pick(web: Pool, exclude: tuple[Backend, ...] = ()) -> str:
+    """The name of the next backend, which is given back at once."""
+    lease = web.acquire(exclude)
+    lease.release()
+    return name_of(lease.backend.address)
+
+
+def test_a_lease_counts_until_it_is_released_however_often() -> None:
+    web = pool("a")
+    lease = web.acquire()
+    (a,) = web.backends
+    assert (a.in_flight, a.requests, a.failures) == (1, 1, 0)
+    lease.release(failed=True)
+    lease.release(failed=True)
+    assert (a.in_flight, a.requests, a.failures) == (0, 1, 1)
+
+
+def test_a_backend_without_weight_is_never_picked() -> None:
+    assert {pick(pool("a", "b", a=0)) for _ in range(5)} == {"b"}
+    with pytest.raises(NoBackendError):
+        pool("a", a=0).acquire()
+
+
+def test_backups_work_only_while_no_other_backend_is_available() -> None:
+    web = pool("a", "b-backup", check=CHECK)
+    a, b = web.backends
+    a.record_check("", *NEVER_MIND)
+    b.record_check("", *NEVER_MIND)
+    assert {pick(web) for _ in range(4)} == {"a"}
+    a.record_check("down", *NEVER_MIND)
+    assert {pick(web) for _ in range(4)} == {"b-backup"}
+    a.record_check("", *NEVER_MIND)
+    assert {pick(web) for _ in range(4)} == {"a"}
+
+
+def test_backends_that_no_check_has_reached_work_only_until_a_healthy_one_is_there() -> None:
+    web = pool("a", "b", "c-backup", check=CHECK)
+    assert {pick(web) for _ in range(4)} == {"a", "b"}
+    web.backends[2].record_check("", *NEVER_MIND)
+    assert {pick(web) for _ in range(4)} == {"c-backup"}
+
+
+def test_an_unhealthy_backend_is_never_picked_and_the_client_learns_when_to_come_back() -> None:
+    web = pool("a", check=schema.HealthCheck(interval=2.5))
+    web.backends[0].record_check("down", *NEVER_MIND)
+    with pytest.raises(NoBackendError, match="pool web") as raised:
+        web.acquire()
+    assert raised.value.retry_after == 3
+
+
+def test_a_backend_that_was_tried_is_not_tried_again() -> None:
+    web = pool("a", "b", "c-backup")
+    a, b, c = web.backends
+    assert {pick(web, (a,)) for _ in range(4)} == {"b"}
+    assert pick(web, (a, b)) == "c-backup"
+    with pytest.raises(NoBackendError):
+        web.acquire((a, b, c))
+    assert [backend.in_flight for backend in web.backends] == [0, 0, 0]
+
+
+def test_a_pool_and_a_lease_show_what_one_would_debug_with() -> None:
+    web = pool("a", "b", check=CHECK)
+    web.backends[0].record_check("down", *NEVER_MIND)
+    assert repr(web) == "<Pool web: 1 of 2 backends available, round_robin>"
+    lease = web.acquire()
+    assert "http://b:80" in repr(lease)
+    lease.release()
+    assert repr(lease).endswith("released>")
+
+
+def test_a_lease_of_an_old_generation_is_settled_on_the_same_backend() -> None:
+    old = table(block("a", "b"))
+    lease = old.pools["web"].acquire()
+    new = table(block("a", "b"), old)
+    beside = new.pools["web"].acquire()
+    lease.release()
+    beside.release()
+    assert [backend.in_flight for backend in new.pools["web"].backends] == [0, 0]
+
+
+def test_an_old_generation_sees_what_the_checks_of_the_new_one_find() -> None:
+    old = table(block("a", "b", check=CHECK))
+    new = table(block("a", "b", check=CHECK), old)
+    for backend, reason in zip(new.pools["web"].backends, ("down", ""), strict=True):
+        backend.record_check(reason, *NEVER_MIND)
+    assert {pick(old.pools["web"]) for _ in range(4)} == {"b"}
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("acquire"), st.integers(0, 3)),
+        st.tuples(st.just("release"), st.integers(0, 30)),
+        st.tuples(st.just("flip"), st.integers(0, 3)),
+        st.tuples(st.just("reload"), st.sets(st.sampled_from("abcd"), min_size=1)),
+    ),
+    max_size=60,
+)
+
+
+@settings(deadline=None)
+@given(steps=STEPS, balance=st.sampled_from(["round_robin", "least_conn"]))
+def test_leases_never_leak_whatever_is_acquired_released_and_reloaded(
+    steps: list[tuple[str, int | set[str]]], balance: str
+) -> None:
+    current = table(block(*"abcd", check=CHECK, balance=balance))
+    known = set(current.pools["web"].backends)
+    leases: list[Lease] = []
+    for step, value in steps:
+        web = current.pools["web"]
+        if isinstance(value, set):
+            current = table(block(*sorted(value), check=CHECK, balance=balance), current)
+            known.update(current.pools["web"].backends)
+        elif step == "acquire":
+            try:
+                leases.append(web.acquire(web.backends[:value]))
+            except NoBackendError:
+                continue
+        elif step == "release" and leases:
+            leases[value % len(leases)].release(failed=bool(value % 2))
+        elif step == "flip":
+            backend = web.backends[value % len(web.backends)]
+            backend.record_check("down" if backend.health == "healthy" else "", *NEVER_MIND)
+        assert all(backend.in_flight >= 0 for backend in known)
+        assert sum(backend.in_flight for backend in known) == sum("released" not in repr(lease) for lease in leases)
+    for lease in leases:
+        lease.release()
+    assert all(backend.in_flight == 0 for backend in known)
+
+
+def test_many_threads_leave_nothing_in_flight() -> None:
+    web = pool("a", "b", "c", balance="least_conn", a=2)
+
+    def work() -> None:
+        for _ in range(2000):
+            lease = web.acquire()
+            lease.release()
+            lease.release()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [backend.in_flight for backend in web.backends] == [0, 0, 0]
+    assert sum(backend.requests for backend in web.backends) == 8000
+
+
+def test_new_weights_take_effect_at_once_whatever_the_accounts_were() -> None:
+    old = table(block("a", "b", a=256))
+    for _ in range(128):
+        pick(old.pools["web"])
+    new = table(block("a", "b"), old)
+    assert {pick(new.pools["web"]) for _ in range(2)} == {"a", "b"}

@@ -1,0 +1,94 @@
+"""From one generation to the next: what lives on, and what a failure leaves alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+
+from tests.unit.pool.scripted import ScriptedUpstream, block, name_of, table
+from wsgiproxy.config import schema
+from wsgiproxy.errors import ConfigError
+from wsgiproxy.routing.build import build_table
+from wsgiproxy.upstream.messages import Upstream
+
+
+def test_generations_count_from_one() -> None:
+    first = table(block("a"))
+    assert (first.generation, table(block("a"), first).generation) == (1, 2)
+
+
+def test_backends_that_are_kept_are_the_same_objects_and_new_ones_are_made() -> None:
+    old = table(block("a", "b"))
+    new = table(block("b", "c"), old)
+    (_, b), (kept, made) = old.pools["web"].backends, new.pools["web"].backends
+    assert kept is b
+    assert kept.upstream is b.upstream
+    assert name_of(made.address) == "c"
+
+
+def test_one_address_in_two_pools_is_two_backends() -> None:
+    config = schema.Config(pools={"web": block("a"), "api": block("a")})
+    built = build_table(config, None, ScriptedUpstream)
+    assert built.pools["web"].backends[0] is not built.pools["api"].backends[0]
+
+
+def test_two_spellings_of_one_address_are_one_backend() -> None:
+    old = table(schema.Pool(backends=(schema.Backend(address="http://LOCALHOST"),)))
+    new = table(schema.Pool(backends=(schema.Backend(address="http://localhost:80"),)), old)
+    assert new.pools["web"].backends == old.pools["web"].backends
+
+
+def test_a_kept_backend_takes_on_new_weights_and_its_upstream_the_new_block() -> None:
+    old = table(block("a"))
+    given = block("a", a=7)
+    (a,) = table(given, old).pools["web"].backends
+    assert a.weight == 7
+    assert cast(ScriptedUpstream, a.upstream).blocks[-1] is given
+
+
+def fail_on_c(made: list[ScriptedUpstream]) -> Callable[[str], Upstream]:
+    """A ``make_upstream`` that keeps what it made and cannot make ``c``."""
+
+    def make(address: str) -> Upstream:
+        if name_of(address) == "c":
+            raise ConfigError("cannot be imported")
+        made.append(ScriptedUpstream(address))
+        return made[-1]
+
+    return make
+
+
+def test_a_failure_changes_nothing_that_lives() -> None:
+    old = table(block("a"))
+    (a,) = old.pools["web"].backends
+    blocks = list(cast(ScriptedUpstream, a.upstream).blocks)
+    config = schema.Config(pools={"web": block("a", "b", "c", a=9)})
+    with pytest.raises(ConfigError, match="cannot be imported"):
+        build_table(config, old, fail_on_c([]))
+    assert a.weight == 1
+    assert cast(ScriptedUpstream, a.upstream).blocks == blocks
+    old.pools["web"].acquire().release()
+    assert a.requests == 1
+
+
+def test_a_route_carries_what_the_block_says() -> None:
+    routes = (
+        schema.Route(match=(schema.Match(host=("a.example",)),), pool="web", strip_prefix=True, name="shop"),
+        schema.Route(redirect=schema.Redirect(path="/new")),
+    )
+    built = build_table(schema.Config(pools={"web": block("a")}, routes=routes), None, ScriptedUpstream)
+    shop, other = (built.match(host, "/", "GET", [], "") for host in ("a.example", "b.example"))
+    assert shop is not None
+    assert other is not None
+    assert (shop.route.name, shop.route.pool, shop.route.strip_prefix) == ("shop", built.pools["web"], True)
+    assert (other.route.name, other.route.pool, other.route.redirect) == ("routes[1]", None, routes[1].redirect)
+
+
+def test_a_failure_closes_the_upstreams_that_were_made_on_the_way() -> None:
+    made: list[ScriptedUpstream] = []
+    config = schema.Config(pools={"web": block("a", "b", "c")})
+    with pytest.raises(ConfigError):
+        build_table(config, None, fail_on_c(made))
+    assert [upstream.closed for upstream in made] == [True, True]
