@@ -11,6 +11,7 @@ process that blocks holds up everybody, and says so itself if it patches. This m
 
 from __future__ import annotations
 
+import gc
 import logging
 import resource
 import signal
@@ -29,6 +30,8 @@ from wsgiproxy.runtime import Runtime, count_parts
 from wsgiproxy.server.listener import close_listener, describe, open_listener
 from wsgiproxy.server.server import Server
 from wsgiproxy.transport.greenlet import GreenletDriver
+
+_COLLECT_EVERY = 20_000  # objects made and not freed between two collections
 
 log = logging.getLogger("wsgiproxy")
 
@@ -51,6 +54,7 @@ def serve(path: str) -> int:
         ):
             gevent.signal_handler(signum, handler)
         worker.start()
+        relax_garbage_collection()
         worker.run()
     finally:
         worker.close()
@@ -61,6 +65,17 @@ def raise_descriptor_limit() -> None:
     """Let this process open as many descriptors as it may: each exchange takes two."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def relax_garbage_collection() -> None:
+    """Leave what was made at the start out of each collection, and collect less often.
+
+    An exchange leaves no cycles behind, so the default of a look every 700 objects finds nothing and costs 5 % of the
+    time of a small exchange (measured with ``tests/bench``).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_EVERY, 20, 50)
 
 
 class Worker:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import operator
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn, cast
@@ -38,7 +39,7 @@ def import_app(module: str, attribute: str) -> WSGIApplication:
             raise ValueError(f"there is no module {error.name!r} to import {module}:{attribute} from") from error
         raise ValueError(f"module {module!r} raised {type(error).__name__} while it was imported: {error}") from error
     try:
-        app = getattr(found, attribute)
+        app = operator.attrgetter(attribute)(found)
     except AttributeError as error:
         raise ValueError(f"module {module!r} has no {attribute!r}") from error
     if not callable(app):
