@@ -21,7 +21,7 @@ _MAX_EXTENSIONS = 16 * 1024  # bytes of all chunk extensions of one body (the cl
 _MAX_TRAILER_BYTES = 8 * 1024
 _MAX_TRAILER_FIELDS = 100
 
-_SIZE = rb"([0-9A-Fa-f]{1,15}+)([ \t]*+(?:;[\t\x20-\x7e\x80-\xff]*+)?)\r\n"
+_SIZE = rb"([0-9A-Fa-f]{1,15}+)((?:[ \t]*+;[\t\x20-\x7e\x80-\xff]*+)?+)\r\n"
 _FIRST_SIZE_LINE = re.compile(_SIZE)
 _NEXT_SIZE_LINE = re.compile(rb"\r\n" + _SIZE)
 
@@ -30,8 +30,8 @@ class BodyReader:
     """One body. ``finished`` is true once its last byte was returned; ``received`` counts the payload's bytes."""
 
     __slots__ = (
-        "_buffer", "_chunked", "_extensions", "_malformed", "_position", "_receive", "_remaining", "_size_line",
-        "_truncated", "finished", "received",
+        "_buffer", "_chunked", "_extensions", "_failure", "_malformed", "_position", "_receive", "_remaining",
+        "_size_line", "_truncated", "finished", "received",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +51,7 @@ class BodyReader:
         self._buffer = buffered
         self._position = 0
         self._extensions = 0
+        self._failure: ProxyError | None = None
         self._size_line = _FIRST_SIZE_LINE
         self.finished = framing.length == 0
         self.received = 0
@@ -58,12 +59,27 @@ class BodyReader:
             self._remaining = 0
 
     def read_some(self) -> bytes:
-        """The next piece, at most ``PIECE`` bytes, as soon as any is there; ``b""`` at the end."""
+        """The next piece, at most ``PIECE`` bytes, as soon as any is there; ``b""`` at the end.
+
+        What it raises once it raises ever after: behind a mistake nobody knows where the body ends.
+        """
         if self.finished:
             return b""
-        piece = self._read_chunked() if self._chunked else self._read_plain()
+        if self._failure is not None:
+            raise self._failure
+        try:
+            piece = self._read_chunked() if self._chunked else self._read_plain()
+        except ProxyError as error:
+            self._failure = error
+            raise
         self.received += len(piece)
         return piece
+
+    def refuse(self, error: ProxyError) -> None:
+        """Read no further: this and every further read raises ``error``, and the body never finishes."""
+        self.finished = False
+        self._failure = error
+        raise error
 
     def is_ready(self) -> bool:
         """Whether ``read_some`` most likely returns without receiving."""
@@ -121,12 +137,13 @@ class BodyReader:
 
     def _accept_size(self, match: re.Match[bytes]) -> bool:
         """Go on with the chunk of a size line; false, and nothing taken, for the last chunk."""
+        extensions = self._extensions + len(match[2])
+        if extensions > _MAX_EXTENSIONS or match.end() - match.start(1) > _MAX_CHUNK_LINE:
+            raise self._malformed("too many chunk extensions")
         size = int(match[1], 16)
         if size == 0:
             return False
-        self._extensions += len(match[2])
-        if self._extensions > _MAX_EXTENSIONS or len(match[0]) > _MAX_CHUNK_LINE:
-            raise self._malformed("too many chunk extensions")
+        self._extensions = extensions
         self._position = match.end()
         self._remaining = size
         self._size_line = _NEXT_SIZE_LINE
@@ -139,7 +156,7 @@ class BodyReader:
             raise self._malformed("a chunk does not end with its line end")
         if self._buffer.find(b"\n", start) >= 0:
             raise self._malformed("malformed chunk size line")
-        if len(self._buffer) - start > _MAX_CHUNK_LINE:
+        if len(self._buffer) - start >= _MAX_CHUNK_LINE:
             raise self._malformed("chunk size line too long")
 
     def _read_trailers(self) -> None:
@@ -150,7 +167,7 @@ class BodyReader:
                 self._position += 2
                 return
             end = section.find(b"\r\n\r\n")
-            if (end if end >= 0 else len(section)) > _MAX_TRAILER_BYTES:
+            if (end if end >= 0 else len(section) - 3) > _MAX_TRAILER_BYTES:
                 raise self._malformed("trailer section too long")
             if end >= 0:
                 if parse_trailers(section[: end + 2], _MAX_TRAILER_FIELDS) is None:

@@ -26,16 +26,17 @@ END_OF_HEAD = b"\r\n\r\n"
 
 TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]"  # RFC 9110 5.6.2
 VALUE = r"[\t\x20-\x7e\x80-\xff]"  # RFC 9110 5.5: visible, space, tab and obs-text
+_METHOD = rf"{TOKEN}{{1,40}}+"  # the longest registered one, UPDATEREDIRECTREF, has 17
 
 _FIELD = re.compile(rf"(?<=\n)({TOKEN}++):[ \t]*+({VALUE}*+)\r\n")
-_REQUEST_LINE = re.compile(rf"({TOKEN}++) ([\x21-\x7e]++) HTTP/1\.([01])\r\n")
-_OTHER_VERSION = re.compile(rf"{TOKEN}++ [\x21-\x7e]++ HTTP/[0-9](?:\.[0-9])?\r\n")
+_REQUEST_LINE = re.compile(rf"({_METHOD}) ([\x21-\x7e]++) HTTP/1\.([01])\r\n")
+_OTHER_VERSION = re.compile(rf"{_METHOD} [\x21-\x7e]++ HTTP/[0-9](?:\.[0-9])?\r\n")
 _STATUS_LINE = re.compile(rf"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ({VALUE}*+))?\r\n")
 _AUTHORITY = r"(?:\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._~!$&'()*+;=%\-]++)(?::[0-9]{0,5})?"
 _HOST = re.compile(_AUTHORITY)
 _ABSOLUTE = re.compile(rf"(?i:https?)://({_AUTHORITY})(/[^#]*)?(\?[^#]*)?")
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
-_STARTS_REQUEST = re.compile(rf"{TOKEN}++(?: |\Z)".encode())
+_STARTS_REQUEST = re.compile(rf"{_METHOD}(?: |\Z)".encode())
 _MAX_REASON = 512  # characters of a reason phrase that are kept
 
 
@@ -111,11 +112,14 @@ def parse_response(data: bytes, method: str, *, max_fields: int = 1000) -> Respo
     return ResponseHead(status, (reason or "")[:_MAX_REASON], version, kept, framing, keep_alive)
 
 
-def check_partial(data: bytes) -> None:
-    """Refuse at once the beginning of a request head that no further byte can make right (a client would else wait)."""
-    if _STARTS_REQUEST.match(data) is None:
+def check_partial(data: bytes, start: int = 0, seen: int = 0) -> None:
+    """Refuse at once the beginning of a request head that no further byte can make right (a client would else wait).
+
+    The head begins at ``start``; ``seen`` bytes have been checked before, and are not looked through again.
+    """
+    if _STARTS_REQUEST.match(data, start) is None:
         raise BadRequestError("not HTTP: no method at the start")
-    if _BARE_LINE_FEED.search(data) is not None:
+    if _BARE_LINE_FEED.search(data, max(start, seen)) is not None:
         raise BadRequestError("a line ends without a carriage return")
 
 

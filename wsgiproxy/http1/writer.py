@@ -18,11 +18,11 @@ _STATUS = re.compile(rf"[1-9][0-9][0-9](?: {VALUE}*+)?")
 
 def field_lines(fields: Fields) -> str:
     """The fields as lines. They must come from the parser, or from ``checked_field_lines``'s kind of care."""
-    return "".join([f"{name}: {value}\r\n" for name, value in fields])
+    return "\r\n".join([*map(": ".join, fields), ""])  # raises TypeError for bytes, which an f-string would print
 
 
 def checked_field_lines(fields: Fields) -> str:
-    """The fields as lines; ``ValueError`` for a name or value that is not legal (response splitting)."""
+    """The fields as lines; ``ValueError`` for a name or value that is not legal, ``TypeError`` where one is no text."""
     lines = field_lines(fields)
     if _FIELD_LINES.fullmatch(lines) is None or lines.count("\n") != len(fields):
         raise ValueError("a header field's name or value is not legal HTTP")

@@ -33,8 +33,9 @@ from wsgiproxy.transport.greenlet import GreenletStream
 
 _RECEIVE = 16 * 1024  # bytes asked for while a head is awaited
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_LINGER_SECONDS = 1.0  # after a last answer, how long we read on so that a reset does not destroy it
-_DRAIN_BYTES = 256 * 1024  # of a body that the application left unread, before another request (nginx: lingering)
+_LINGER_SECONDS = 5.0  # after a last answer, how long we read on so that a reset does not destroy it (nginx: 30)
+_LINGER_QUIET_SECONDS = 1.0  # the same without a byte from the client (nginx: 5)
+_DRAIN_BYTES = 256 * 1024  # of a body that the application left unread, before another request
 _HALF_CLOSE_GRACE = 0.5  # seconds that a client who has shut down its sending side is still waited for
 
 _monotonic = time.monotonic
@@ -59,7 +60,7 @@ class Owner(Protocol):
 class Connection:
     """A client's connection and the requests that come over it, one after the other."""
 
-    __slots__ = ("_base", "_buffer", "_cancel", "_gone", "_server", "_stream", "idle", "requests")
+    __slots__ = ("_base", "_buffer", "_cancel", "_gone", "_response", "_server", "_stream", "idle", "requests")
 
     def __init__(self, server: Owner, stream: GreenletStream, base: dict[str, Any]) -> None:
         """``base`` is what the environs of all its requests have in common."""
@@ -69,6 +70,7 @@ class Connection:
         self._base["wsgiproxy.on_cancel"] = self._on_cancel
         self._buffer = b""  # received, and not yet parsed
         self._cancel: Callable[[ProxyError], None] | None = None
+        self._response: Response | None = None  # the one under way
         self._gone = False
         self.idle = True  # between two requests
         self.requests = 0
@@ -93,10 +95,12 @@ class Connection:
             self._stream.close()
             self._server.forget(self)
 
-    def close_idle(self) -> None:
-        """Close the connection if it is between two requests."""
+    def finish(self) -> None:
+        """Close the connection if it is between two requests; else the answer under way is its last, and says so."""
         if self.idle:
             self._stream.abort(ClientDisconnectedError("the server is stopping"))
+        elif self._response is not None:
+            self._response.be_last()
 
     def cut(self) -> None:
         """Close the connection whatever it is doing."""
@@ -117,14 +121,17 @@ class Connection:
         environ["wsgi.input"] = body
         most = server.limits.requests
         may_keep = head.keep_alive and not server.draining and (not most or self.requests < most)
-        response = Response(stream, head, server.timeouts.write, may_keep)
-        if not response.run(server.app, environ):
+        self._response = response = Response(stream, head, server.timeouts.write, may_keep, body)
+        may_follow = response.run(server.app, environ)
+        self._response = None
+        self._cancel = None  # an application that did not take it back must not hear of later requests
+        if not may_follow:
             if (reader is not None and not reader.finished) or self._buffer or not stream.is_quiet():
                 self._linger()
             return False
         if reader is None:
             return True
-        if not reader.finished and (head.expect_continue or not self._drain(reader)):
+        if not reader.finished and not self._drain(reader):
             self._linger()
             return False
         self._buffer = reader.leftover()
@@ -142,30 +149,32 @@ class Connection:
             except RequestTimeout:
                 return None
             self.idle = False
-        if buffer.startswith(b"\r\n"):
-            buffer = buffer[2:]  # RFC 9112 2.2: one empty line before a request is forgiven
-        end = buffer.find(END_OF_HEAD)
+        start = 2 if buffer.startswith(b"\r\n") else 0  # RFC 9112 2.2: one empty line before a request is forgiven
+        end = buffer.find(END_OF_HEAD, start)
         if end < 0:
             deadline = _monotonic() + timeouts.header
+            seen = 0
             while end < 0:
-                if buffer:
-                    check_partial(buffer)
+                if len(buffer) > start and buffer != b"\r":
+                    check_partial(buffer, start, seen)
                 if len(buffer) > limits.header_bytes:
                     raise self._too_large(buffer)
                 data = self._stream.recv(_RECEIVE, deadline)
                 if not data:
                     return None
-                known = len(buffer)
-                buffer = (buffer + data).removeprefix(b"\r\n") if known < 2 else buffer + data
-                end = buffer.find(END_OF_HEAD, max(known - 3, 0))
+                seen = len(buffer)
+                buffer += data
+                if seen < 2:
+                    start = 2 if buffer.startswith(b"\r\n") else 0
+                end = buffer.find(END_OF_HEAD, max(seen - 3, start))
         if end + 4 > limits.header_bytes:
             raise self._too_large(buffer)
         end += 4
         self._buffer = buffer[end:]
-        return parse_request(buffer[:end], max_fields=limits.header_count, max_target=limits.target_bytes)
+        return parse_request(buffer[start:end], max_fields=limits.header_count, max_target=limits.target_bytes)
 
     def _too_large(self, buffer: bytes) -> ClientError:
-        line = buffer.find(b"\r\n")
+        line = buffer.find(b"\r\n", 2)
         most = self._server.limits.target_bytes
         if line < 0 or line > most + 64:
             return TargetTooLongError(f"the request line is longer than {most} bytes")
@@ -208,12 +217,11 @@ class Connection:
 
     def _linger(self) -> None:
         """Say that this was all, then read and drop what still comes, for a moment and no longer."""
-        deadline = _monotonic() + _LINGER_SECONDS
-        left = _DRAIN_BYTES
+        over = _monotonic() + _LINGER_SECONDS
         try:
             self._stream.shutdown_write()
-            while left > 0 and (data := self._stream.recv(_RECEIVE, deadline)):
-                left -= len(data)
+            while (now := _monotonic()) < over and self._stream.recv(_RECEIVE, now + _LINGER_QUIET_SECONDS):
+                pass
         except ProxyError:
             pass  # the client is gone, or took too long: either way it is over
 

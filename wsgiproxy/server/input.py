@@ -16,7 +16,7 @@ from wsgiproxy.http1.body import BodyReader
 class RequestInput:
     """The body of one request; an empty one has no reader."""
 
-    __slots__ = ("_before_read", "_limit", "_pending", "_reader")
+    __slots__ = ("_before_read", "_limit", "_pending", "_reader", "_start")
 
     def __init__(
         self, reader: BodyReader | None = None, limit: int | None = None, before_read: Callable[[], None] | None = None
@@ -25,13 +25,69 @@ class RequestInput:
         self._reader = reader
         self._limit = limit
         self._before_read = before_read
-        self._pending = b""  # received, and not yet asked for
+        self._pending = b""  # received; from _start on not yet asked for
+        self._start = 0
 
     def read_some(self) -> bytes:
         """The next piece as soon as any is there; ``b""`` at the end. ``ContentTooLargeError`` over the limit."""
-        if self._pending:
-            piece, self._pending = self._pending, b""
-            return piece
+        return self._some(-1)
+
+    def read(self, size: int | None = -1) -> bytes:
+        """``size`` bytes, fewer only at the end; all that is left for a negative size."""
+        pieces: list[bytes] = []
+        left = -1 if size is None else size
+        while left and (piece := self._some(left)):
+            pieces.append(piece)
+            left -= len(piece) if left > 0 else 0
+        return b"".join(pieces)
+
+    def readline(self, size: int | None = -1) -> bytes:
+        """The next line, its line feed included, at most ``size`` bytes of it."""
+        pieces: list[bytes] = []
+        left = -1 if size is None else size
+        while left and (piece := self._some(left, b"\n")):
+            pieces.append(piece)
+            left -= len(piece) if left > 0 else 0
+            if piece.endswith(b"\n"):
+                break
+        return b"".join(pieces)
+
+    def readlines(self, hint: int | None = -1) -> list[bytes]:
+        """The lines that are left; about ``hint`` bytes of them where it is positive."""
+        lines: list[bytes] = []
+        total = 0
+        for line in self:
+            lines.append(line)
+            total += len(line)
+            if hint is not None and 0 < hint <= total:
+                break
+        return lines
+
+    def __iter__(self) -> Iterator[bytes]:
+        while line := self.readline():
+            yield line
+
+    def take_back_continue(self) -> bool:
+        """Send no 100 (Continue) any more, since the final head goes out; whether the client still waited for one."""
+        waited, self._before_read = self._before_read is not None, None
+        return waited
+
+    def _some(self, most: int, mark: bytes = b"") -> bytes:
+        """Up to ``most`` bytes (a negative number: any) of what is there, up to ``mark`` where there is one."""
+        if self._start == len(self._pending):
+            self._pending, self._start = self._receive(), 0
+        start, end = self._start, len(self._pending)
+        if 0 <= most < end - start:
+            end = start + most
+        if mark:
+            end = self._pending.find(mark, start, end) + 1 or end
+        piece = self._pending[start:end]
+        if end == len(self._pending):
+            self._pending, end = b"", 0
+        self._start = end
+        return piece
+
+    def _receive(self) -> bytes:
         reader = self._reader
         if reader is None:
             return b""
@@ -40,46 +96,5 @@ class RequestInput:
             before_read()
         piece = reader.read_some()
         if self._limit is not None and reader.received > self._limit:
-            raise ContentTooLargeError(f"the request body is longer than {self._limit} bytes")
+            reader.refuse(ContentTooLargeError(f"the request body is longer than {self._limit} bytes"))
         return piece
-
-    def read(self, size: int = -1) -> bytes:
-        """``size`` bytes, fewer only at the end; all that is left for a negative size."""
-        pieces: list[bytes] = []
-        left = size
-        while left and (piece := self.read_some()):
-            if 0 <= left < len(piece):
-                piece, self._pending = piece[:left], piece[left:]
-            pieces.append(piece)
-            left -= len(piece) if left > 0 else 0
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def readline(self, size: int = -1) -> bytes:
-        """The next line, its line feed included, at most ``size`` bytes of it."""
-        pieces: list[bytes] = []
-        left = size
-        while left and (piece := self.read_some()):
-            end = piece.find(b"\n") + 1 or len(piece)
-            if 0 <= left < end:
-                end = left
-            piece, self._pending = piece[:end], piece[end:]
-            pieces.append(piece)
-            left -= len(piece) if left > 0 else 0
-            if piece.endswith(b"\n"):
-                break
-        return b"".join(pieces)
-
-    def readlines(self, hint: int = -1) -> list[bytes]:
-        """The lines that are left; about ``hint`` bytes of them where it is positive."""
-        lines: list[bytes] = []
-        total = 0
-        for line in self:
-            lines.append(line)
-            total += len(line)
-            if 0 < hint <= total:
-                break
-        return lines
-
-    def __iter__(self) -> Iterator[bytes]:
-        while line := self.readline():
-            yield line

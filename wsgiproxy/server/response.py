@@ -16,11 +16,14 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
+import gevent
+
 from wsgiproxy.errors import ClientDisconnectedError, ClientError, ProxyError
 from wsgiproxy.http1.framing import content_length
 from wsgiproxy.http1.headers import END_TO_END_ANSWER, HOP_BY_HOP
 from wsgiproxy.http1.message import Fields, RequestHead
 from wsgiproxy.http1.writer import LAST_CHUNK, checked_field_lines, chunk, is_status, response_head
+from wsgiproxy.server.input import RequestInput
 from wsgiproxy.transport.greenlet import GreenletStream
 
 _JOIN_BYTES = 64 * 1024  # a first piece up to this size is copied behind the head to save a system call
@@ -36,14 +39,17 @@ class Response:
     """The answer to one request."""
 
     __slots__ = (
-        "_chunked", "_fields", "_head", "_head_sent", "_keep_alive", "_left", "_no_body", "_status", "_stream",
-        "_timeout",
+        "_body", "_chunked", "_fields", "_head", "_head_sent", "_keep_alive", "_left", "_no_body", "_overrun",
+        "_status", "_stream", "_timeout",
     )  # fmt: skip
 
-    def __init__(self, stream: GreenletStream, head: RequestHead, timeout: float, keep_alive: bool) -> None:
+    def __init__(
+        self, stream: GreenletStream, head: RequestHead, timeout: float, keep_alive: bool, body: RequestInput
+    ) -> None:
         """``timeout`` is how long the client may take no byte; ``keep_alive`` whether we would go on after this."""
         self._stream = stream
         self._head = head
+        self._body = body
         self._timeout = timeout
         self._keep_alive = keep_alive
         self._status = ""
@@ -51,6 +57,7 @@ class Response:
         self._head_sent = False
         self._chunked = False
         self._no_body = False
+        self._overrun = False  # the application sends more than it announced
         self._left: int | None = None  # bytes of the body still to come, where its length was announced
 
     def run(self, app: Application, environ: dict[str, Any]) -> bool:
@@ -67,7 +74,7 @@ class Response:
                 close = getattr(result, "close", None)
                 if close is not None:
                     close()
-        except Exception as error:  # noqa: BLE001 - whatever an application raises is answered, or cut, and logged
+        except (Exception, SystemExit, gevent.Timeout) as error:  # noqa: BLE001 - none may end the daemon; all are logged
             return self._failed(error)
         return self._keep_alive
 
@@ -81,22 +88,21 @@ class Response:
                 exc_info = None
         elif self._status:
             raise AssertionError("start_response was called twice without exc_info")
-        if not isinstance(status, str) or not is_status(status):
+        if not isinstance(status, str) or not is_status(status) or status.startswith("1"):
             raise ValueError(f"not a WSGI status: {status!r:.100}")
         self._status = status
         self._fields = headers
         return self.write
 
+    def be_last(self) -> None:
+        """Close the connection after this answer; the client is told so if the head is not out yet."""
+        self._keep_alive = False
+
     def write(self, data: bytes) -> None:
         """Send a piece of the body, and the head before the first one."""
         if not self._head_sent:
-            head = self._make_head(None)
-            if self._no_body or len(data) > _JOIN_BYTES:
-                self._stream.send_all(head, self._timeout)
-            else:
-                self._stream.send_all(head + self._framed(data), self._timeout)
-                return
-        if not self._no_body:
+            self._send_head(None, data)
+        elif data and not self._no_body:  # an empty chunk would end the body
             self._stream.send_all(self._framed(data), self._timeout)
 
     def _send(self, result: Iterable[bytes]) -> None:
@@ -104,26 +110,39 @@ class Response:
             self._send_whole(b"".join(result))
             return
         is_ready = getattr(result, "is_ready", None)
-        if is_ready is not None and not is_ready():
-            self._stream.send_all(self._make_head(None), self._timeout)
+        if is_ready is not None and not self._head_sent and not is_ready():
+            self._send_head(None, b"")
         for data in result:
             if data:
                 self.write(data)
-                if self._no_body:
+                if self._no_body or self._overrun:
                     break
         if not self._head_sent:
             self._send_whole(b"")
         elif self._chunked:
             self._stream.send_all(LAST_CHUNK, self._timeout)
-        elif self._left and not self._no_body:
-            raise ValueError(f"the application's body is {self._left} bytes shorter than its Content-Length")
+        else:
+            self._check_complete()
 
     def _send_whole(self, data: bytes) -> None:
-        """Send head and body at once where the whole body is known."""
-        head = self._make_head(len(data))
-        self._stream.send_all(head if self._no_body else head + self._framed(data), self._timeout)
+        """Send head and body where the whole body is known."""
+        self._send_head(len(data), data)
+        self._check_complete()
+
+    def _check_complete(self) -> None:
         if self._left and not self._no_body:
             raise ValueError(f"the application's body is {self._left} bytes shorter than its Content-Length")
+
+    def _send_head(self, known_length: int | None, data: bytes) -> None:
+        """Send the head, and behind it the first piece of the body; ``known_length`` as in ``_make_head``."""
+        head = self._make_head(known_length)
+        piece = self._framed(data) if data and not self._no_body else b""
+        self._head_sent = True
+        if len(piece) > _JOIN_BYTES:
+            self._stream.send_all(head, self._timeout)
+            self._stream.send_all(piece, self._timeout)
+        else:
+            self._stream.send_all(head + piece, self._timeout)
 
     def _framed(self, data: bytes) -> bytes:
         if self._chunked:
@@ -131,6 +150,7 @@ class Response:
         if self._left is not None:
             if len(data) > self._left:
                 _log.error("the application's body is longer than its Content-Length; the rest is dropped")
+                self._overrun = True
                 self._keep_alive = False
                 data = data[: self._left]
             self._left -= len(data)
@@ -168,13 +188,14 @@ class Response:
             lines += f"Date: {_http_date(int(time.time()))}\r\n"
         lines += self._framing_lines(length)
         self._left = length
-        self._head_sent = True
         return response_head(self._status, lines)
 
     def _framing_lines(self, length: int | None) -> str:
         """Transfer-Encoding and Connection, as the request's version and the body's length ask for."""
         http11 = self._head.version == "HTTP/1.1"
         lines = ""
+        if self._head.expect_continue and self._body.take_back_continue():
+            self._keep_alive = False  # the client may send the body all the same, or not
         if length is None and not self._no_body:
             self._chunked = http11
             self._keep_alive = self._keep_alive and http11
@@ -183,7 +204,7 @@ class Response:
             return lines + "Connection: close\r\n"
         return lines if http11 else lines + "Connection: keep-alive\r\n"
 
-    def _failed(self, error: Exception) -> bool:
+    def _failed(self, error: BaseException) -> bool:
         """The application, or the client, failed: answer if that is still possible, else cut."""
         if isinstance(error, ClientDisconnectedError):
             raise error
@@ -192,16 +213,16 @@ class Response:
         if not self._head_sent:
             if isinstance(error, ClientError):
                 raise error
-            self._stream.send_all(refusal(_INTERNAL_ERROR), self._timeout)
+            self._stream.send_all(refusal(_INTERNAL_ERROR, self._head.method), self._timeout)
             return False
-        if self._chunked or self._left is not None:
+        if self._chunked or self._no_body or self._left is not None:
             self._stream.close()  # the framing shows that something is missing
         else:
             self._stream.reset()  # only a reset shows it
         raise ClientDisconnectedError("the answer was cut") from error
 
 
-def refusal(error: ProxyError) -> bytes:
+def refusal(error: ProxyError, method: str = "GET") -> bytes:
     """A whole answer, the last one of its connection, for an error that has no application to render it."""
     body = f"{error.status} {HTTPStatus(error.status).phrase}\n".encode()
     fields = [
@@ -210,7 +231,8 @@ def refusal(error: ProxyError) -> bytes:
         ("Date", _http_date(int(time.time()))),
         ("Connection", "close"),
     ]
-    return response_head(f"{error.status} {HTTPStatus(error.status).phrase}", checked_field_lines(fields)) + body
+    head = response_head(f"{error.status} {HTTPStatus(error.status).phrase}", checked_field_lines(fields))
+    return head if method == "HEAD" else head + body
 
 
 @lru_cache(maxsize=2)

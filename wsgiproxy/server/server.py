@@ -79,7 +79,7 @@ class Server:
         self.stop_accepting()
         self.draining = True
         for connection in list(self._connections):
-            connection.close_idle()
+            connection.finish()
         clean = self._wait_empty(timeout)
         self.close()
         return clean

@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsgiproxy.errors import ClientError
+from wsgiproxy.http1.message import CHUNKED, NO_BODY, Framing, RequestHead
+from wsgiproxy.http1.parser import check_partial, parse_request
+
+
+def parse(first: str, *lines: str, host: str = "Host: x") -> RequestHead:
+    return parse_request(
+        "".join(f"{line}\r\n" for line in (first, *filter(None, [host]), *lines, "")).encode("latin-1")
+    )
+
+
+def status_of(data: bytes, **limits: int) -> int:
+    with pytest.raises(ClientError) as caught:
+        parse_request(data, **limits)
+    return caught.value.status
+
+
+def one_by_one(prefix: str, characters: Iterable[int], suffix: str) -> list[str]:
+    return [f"{prefix}{chr(character)}{suffix}" for character in characters]
+
+
+def test_a_browsers_request_is_taken_apart() -> None:
+    head = parse("GET /a%20b/c?d=e?f HTTP/1.1", "User-Agent: M (X; Y)", "accept: */*", "Cookie: a=b; c=d", "X-Empty:")
+    assert (head.method, head.target, head.version) == ("GET", "/a%20b/c?d=e?f", "HTTP/1.1")
+    assert (head.path, head.query, head.host) == ("/a%20b/c", "d=e?f", "x")
+    assert head.fields == [
+        ("Host", "x"), ("User-Agent", "M (X; Y)"), ("accept", "*/*"), ("Cookie", "a=b; c=d"), ("X-Empty", "")
+    ]  # fmt: skip
+    assert head.environ["HTTP_USER_AGENT"] == "M (X; Y)"
+    assert head.framing == NO_BODY
+    assert head.keep_alive
+    assert not head.expect_continue
+
+
+@pytest.mark.parametrize("line", ["X: a b", "X:a b", "X:  a b", "X:\ta b", "X: a b ", "X: a b\t \t", "X:a b  "])
+def test_white_space_around_a_value_is_taken_off(line: str) -> None:
+    assert parse("GET / HTTP/1.1", line).fields[1] == ("X", "a b")
+
+
+def test_bytes_beyond_ascii_are_kept_in_values() -> None:
+    assert parse("GET / HTTP/1.1", "X: caf\u00e9\u00ff").environ["HTTP_X"] == "caf\u00e9\u00ff"
+
+
+@pytest.mark.parametrize("name", ["a", "!#$%&'*+-.^`|~", "9", "-"])
+def test_every_token_is_a_name(name: str) -> None:
+    assert parse("GET / HTTP/1.1", f"{name}: v").fields[1] == (name, "v")
+
+
+def test_names_with_an_underscore_are_dropped() -> None:
+    head = parse("GET / HTTP/1.1", "X_Forwarded_For: 6.6.6.6", "Content_Length: 5", "Transfer_Encoding: chunked")
+    assert head.fields == [("Host", "x")]
+    assert head.environ == {"HTTP_HOST": "x"}
+    assert head.framing == NO_BODY
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "get / HTTP/1.1\n", "GET /  HTTP/1.1", "GET  / HTTP/1.1", "GET / HTTP/1.1 ", " GET / HTTP/1.1",
+        "GET\t/\tHTTP/1.1", "GET /\x0bHTTP/1.1", "GET / http/1.1", "GET / HTTP/1.10", "GET / HTTP/01.1",
+        "GET / HTTP/1,1",
+        "GET / HTTP/1.", "GET / HTTP/+1.1", "GET / HTTPS/1.1", "GET / ICE/1.0", "GET / RTSP/1.0", "GET /", "GET", "",
+        "GET HTTP/1.1",
+        "GET / x HTTP/1.1", "G@T / HTTP/1.1", "G\u00c9T / HTTP/1.1", '"GET" / HTTP/1.1', "GET /\u00e9 HTTP/1.1",
+        "GET /a#b HTTP/1.1", "GET # HTTP/1.1", "GET a HTTP/1.1", "GET * HTTP/1.1", "GET ?a HTTP/1.1", "GET \\ HTTP/1.1",
+        "OPTIONS ** HTTP/1.1", "GET x:80 HTTP/1.1", "GET ftp://x/ HTTP/1.1", "GET http:/x HTTP/1.1",
+        "GET http:///a HTTP/1.1", "GET http://a@x/ HTTP/1.1", "GET http://x/a#b HTTP/1.1", "GET http://x#b HTTP/1.1",
+        "GET http://x:y/ HTTP/1.1", "GET http://[x]/ HTTP/1.1", "M" * 41 + " / HTTP/1.1",
+        *one_by_one("GET /a", [*range(0x21), 0x7F, 0x80], "b HTTP/1.1"),
+    ],
+)  # fmt: skip
+def test_a_request_line_that_is_not_exactly_one_is_refused(line: str) -> None:
+    assert status_of(f"{line}\r\nHost: x\r\n\r\n".encode("latin-1")) == 400
+
+
+@pytest.mark.parametrize("version", ["HTTP/2", "HTTP/2.0", "HTTP/3.0", "HTTP/0.9", "HTTP/1.2", "HTTP/9.9"])
+def test_other_versions_are_not_spoken(version: str) -> None:
+    assert status_of(f"GET / {version}\r\nHost: x\r\n\r\n".encode()) == 505
+    assert status_of(f"PRI * {version}\r\n\r\n".encode()) == 505
+
+
+@pytest.mark.parametrize("target", ["x:443", "/", "x"])
+def test_connect_is_not_spoken(target: str) -> None:
+    assert status_of(f"CONNECT {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()) == 501
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "X : a", "X\t: a", " X: a", "\tX: a", ": a", "X", "X=a", "X a", "X(y): a", '"X": a', "X@: a", "X/y: a",
+        "X[y]: a", "\u00e9: a", "X;: a", "X,y: a", "X{}: a", "X?: a", "X: a\n Y: b", "X: a\n\tb", "X: a\r\n b",
+        "X: a\r\n\tb", "X: a\rY: b", "X: a\r", "X: a\n", "X: a\nY: b", "X: a\r\r", "\rX: a", "X:\r a", "Y: b\r\nX : a",
+        *one_by_one("X: a", [*range(9), *range(10, 32), 0x7F], "b"),
+        *one_by_one("X", [*range(33), 0x7F, 0x80], "Y: b"),
+    ],
+)  # fmt: skip
+def test_a_line_that_is_not_exactly_a_field_is_refused(line: str) -> None:
+    assert status_of(f"GET / HTTP/1.1\r\nHost: x\r\n{line}\r\n\r\n".encode("latin-1")) == 400
+    assert status_of(f"GET / HTTP/1.1\r\n{line}\r\nHost: x\r\n\r\n".encode("latin-1")) == 400
+
+
+@pytest.mark.parametrize("data", [b"", b"\r\n", b"\r\n\r\n", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+def test_half_a_head_is_refused(data: bytes) -> None:
+    assert status_of(data) == 400
+
+
+@pytest.mark.parametrize(
+    ("host", "right"),
+    [
+        ("x", True), ("x:80", True), ("x:", True), ("X.Example.ORG.", True), ("127.0.0.1:8080", True), ("[::1]", True),
+        ("[::1]:80", True), ("xn--mller-kva.example", True), ("a_b", True), ("a%20b", True),
+        ("", False), ("x y", False), ("x,y", False), ("x:80:80", False), ("x:8a", False), ("x:123456", False),
+        ("x:-1", False), ("a@x", False), ("x/", False), ("x?", False), ("x#", False), ("[::1", False), ("::1", False),
+        ("[g]", False), ("http://x", False), ("x\\y", False), (":80", False), ("x\u00e9", False), ("<x>", False),
+    ],
+)  # fmt: skip
+def test_the_host_must_be_an_authority(host: str, right: bool) -> None:
+    if right:
+        assert parse("GET / HTTP/1.1", host=f"Host: {host}").host == host
+    else:
+        assert status_of(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1")) == 400
+
+
+def test_http_1_1_needs_a_host_and_http_1_0_does_not() -> None:
+    assert status_of(b"GET / HTTP/1.1\r\n\r\n") == 400
+    assert parse("GET / HTTP/1.0", host="").host == ""
+    assert status_of(b"GET / HTTP/1.0\r\nHost:\r\n\r\n") == 400
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("second", ["Host: x", "host: y", "HOST:"])
+def test_two_hosts_are_refused(version: str, second: str) -> None:
+    assert status_of(f"GET / HTTP/{version}\r\nHost: x\r\n{second}\r\n\r\n".encode()) == 400
+
+
+@pytest.mark.parametrize(
+    ("line", "host", "expected"),
+    [
+        ("GET http://x/a?b HTTP/1.1", "x", ("/a", "b", "x")),
+        ("GET HTTP://X:80/a HTTP/1.1", "x", ("/a", "", "X:80")),
+        ("GET https://x/a HTTP/1.1", "x:443", ("/a", "", "x")),
+        ("GET http://x HTTP/1.1", "x", ("/", "", "x")),
+        ("GET http://x?b?c HTTP/1.1", "x", ("/", "b?c", "x")),
+        ("OPTIONS http://x HTTP/1.1", "x", ("*", "", "x")),
+        ("OPTIONS http://x?b HTTP/1.1", "x", ("/", "b", "x")),
+        ("OPTIONS * HTTP/1.1", "x", ("*", "", "x")),
+        ("GET http://[::1]:8080/ HTTP/1.1", "[::1]:8080", ("/", "", "[::1]:8080")),
+        ("GET //a/b HTTP/1.1", "x", ("//a/b", "", "x")),
+        ("GET /? HTTP/1.1", "x", ("/", "", "x")),
+        ("GET /http://y/ HTTP/1.1", "x", ("/http://y/", "", "x")),
+    ],
+)
+def test_the_target_says_path_query_and_authority(line: str, host: str, expected: tuple[str, str, str]) -> None:
+    head = parse(line, host=f"Host: {host}")
+    assert (head.path, head.query, head.host) == expected
+
+
+@pytest.mark.parametrize("host", ["y", "x:81", "x.y", "x:8080"])
+def test_an_absolute_target_and_the_host_must_name_the_same(host: str) -> None:
+    assert status_of(f"GET http://x/ HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()) == 400
+
+
+def test_the_authority_of_an_absolute_target_stands_in_for_a_host_in_http_1_0() -> None:
+    assert parse("GET http://x:81/ HTTP/1.0", host="").host == "x:81"
+    assert status_of(b"GET http://x/ HTTP/1.1\r\n\r\n") == 400
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["Content-Length: 5"], Framing(length=5)),
+        (["content-length:  5 "], Framing(length=5)),
+        (["Transfer-Encoding: chunked"], CHUNKED),
+        (["transfer-encoding:\tCHUNKED\t"], CHUNKED),
+        (["Content-Length: 5", "Content-Length: 5"], 400),
+        (["Content-Length: 5", "CONTENT-LENGTH: 6"], 400),
+        (["Content-Length: 5, 5"], 400),
+        (["Content-Length:"], 400),
+        (["Content-Length: +5"], 400),
+        (["Content-Length: 5", "Transfer-Encoding: chunked"], 400),
+        (["Transfer-Encoding: chunked", "Content-Length: 0"], 400),
+        (["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"], 400),
+        (["Transfer-Encoding: chunked", "Transfer-Encoding: identity"], 400),
+        (["Transfer-Encoding: gzip", "Transfer-Encoding: chunked"], 501),
+        (["Transfer-Encoding: gzip"], 501),
+        (["Transfer-Encoding:"], 400),
+        (["Transfer-Encoding: chunked,"], 400),
+        (["Transfer-Encoding : chunked"], 400),
+        (["Transfer-Encoding:\x0bchunked"], 400),
+        (["Transfer-Encoding: \x00chunked"], 400),
+        (["X: a\nTransfer-Encoding: chunked"], 400),
+    ],
+)
+def test_a_request_has_one_framing_or_is_refused(lines: list[str], expected: Framing | int) -> None:
+    if isinstance(expected, Framing):
+        assert parse("POST / HTTP/1.1", *lines).framing == expected
+    else:
+        assert status_of("\r\n".join(["POST / HTTP/1.1", "Host: x", *lines, "", ""]).encode()) == expected
+
+
+@pytest.mark.parametrize(
+    ("version", "connection", "keeps"),
+    [
+        ("1.1", None, True), ("1.1", "close", False), ("1.1", "CLOSE", False), ("1.1", "x, Close", False),
+        ("1.1", "keep-alive", True), ("1.1", "closed", True), ("1.1", "", True),
+        ("1.0", None, False), ("1.0", "keep-alive", True), ("1.0", "Keep-Alive, x", True),
+        ("1.0", "keep-alive, close", False), ("1.0", "upgrade", False),
+    ],
+)  # fmt: skip
+def test_version_and_connection_field_say_whether_to_keep_alive(
+    version: str, connection: str | None, keeps: bool
+) -> None:
+    lines = [] if connection is None else [f"Connection: {connection}"]
+    assert parse(f"GET / HTTP/{version}", *lines).keep_alive is keeps
+
+
+def test_connection_close_in_a_second_field_counts() -> None:
+    assert not parse("GET / HTTP/1.1", "Connection: keep-alive", "Connection: close").keep_alive
+
+
+def test_only_http_1_1_clients_may_expect_100_continue() -> None:
+    assert parse("PUT / HTTP/1.1", "Expect: 100-Continue", "Content-Length: 3").expect_continue
+    assert not parse("PUT / HTTP/1.0", "Expect: 100-continue", "Content-Length: 3").expect_continue
+    assert not parse("PUT / HTTP/1.1", "Expect: 200-ok", "Content-Length: 3").expect_continue
+
+
+def test_limits_are_exact() -> None:
+    data = b"GET /2345678 HTTP/1.1\r\nHost: x\r\nA: b\r\nC: d\r\n\r\n"
+    assert parse_request(data, max_fields=3, max_target=8).target == "/2345678"
+    assert status_of(data, max_fields=2, max_target=8) == 431
+    assert status_of(data, max_fields=3, max_target=7) == 414
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 20_000 + b"\r\n",
+        b"GET / HTTP/1.1\r\n" + b"A" * 200_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nA:" + b" \t" * 100_000 + b"\x00\r\n\r\n",
+        b"GET / HTTP/1.1\r\nA:" + b" " * 200_000 + b"b" + b" " * 200_000 + b"\n\r\n\r\n",
+        b"A" * 200_000,
+        b"GET " + b"/" * 200_000 + b" \r\n\r\n",
+        b"GET http://" + b"a" * 100_000 + b"? HTTP/1.1\r\nHost: " + b"a." * 50_000 + b"\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: " + b"gzip," * 40_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"\r" * 100_000 + b"\r\n\r\n",
+    ],
+)
+def test_a_large_bad_head_is_refused_in_linear_time(data: bytes) -> None:
+    started = time.perf_counter()
+    assert status_of(data, max_target=1_000_000) in (400, 431)
+    assert time.perf_counter() - started < 0.05
+
+
+LEGAL = b"".join([b"POST /a?b HTTP/1.1\r\n", b"Host: x\r\n", b"Content-Length: 3\r\n", b"X-A: b, c \r\n", b"\r\n"])
+
+
+@given(st.integers(0, len(LEGAL) - 1))
+def test_no_beginning_of_a_right_head_is_refused(size: int) -> None:
+    if size:
+        check_partial(LEGAL[:size])
+        check_partial(b"\r\n" + LEGAL[:size], 2, size // 2)
+
+
+@pytest.mark.parametrize("data", [b"\x16\x03\x01", b"\r\nGET", b"\nGET", b"GET\t/", b" GET", b"{", b"M" * 41])
+def test_what_cannot_become_a_request_is_refused_at_once(data: bytes) -> None:
+    with pytest.raises(ClientError):
+        check_partial(data)
+
+
+def test_a_bare_line_feed_is_refused_at_once_and_looked_for_only_in_what_is_new() -> None:
+    data = b"GET / HTTP/1.1\nHost: x"
+    with pytest.raises(ClientError):
+        check_partial(data)
+    with pytest.raises(ClientError):
+        check_partial(data, 0, data.index(b"\n"))
+    check_partial(data, 0, data.index(b"\n") + 1)
+    check_partial(b"GET / HTTP/1.1\r\nHost: x", 0, len(b"GET / HTTP/1.1\r"))
+
+
+@given(st.binary(max_size=200) | st.lists(st.sampled_from([*LEGAL.split(b" "), b"\r\n", b"\n", b": ", b"\x00"])))
+def test_any_bytes_are_one_head_or_a_refusal(data: bytes | list[bytes]) -> None:
+    text = data if isinstance(data, bytes) else b"".join(data)
+    try:
+        head = parse_request(text.partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
+    except ClientError as error:
+        assert error.status in (400, 414, 431, 501, 505)
+    else:
+        assert all(
+            "\n" not in part and "\r" not in part and "\0" not in part for field in head.fields for part in field
+        )
