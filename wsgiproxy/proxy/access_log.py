@@ -31,9 +31,11 @@ def combined_line(exchange: Exchange) -> str:
     if head is None:
         request, referer, agent = "-", "-", "-"
     else:
-        request = _quoted(f"{head.method} {head.target} {head.version}")
-        referer = _quoted(head.environ.get("HTTP_REFERER", "-"))
-        agent = _quoted(head.environ.get("HTTP_USER_AGENT", "-"))
+        request = f"{head.method} {head.target} {head.version}"
+        referer = head.environ.get("HTTP_REFERER", "-")
+        agent = head.environ.get("HTTP_USER_AGENT", "-")
+        if not _is_plain(f"{request}{referer}{agent}"):
+            request, referer, agent = _quoted(request), _quoted(referer), _quoted(agent)
     return (
         f"{environ.get('REMOTE_ADDR') or '-'} - {_word(environ.get('REMOTE_USER'))} [{_local_time(int(time.time()))}] "
         f'"{request}" {exchange.status} {exchange.bytes_sent} "{referer}" "{agent}" '
@@ -72,16 +74,21 @@ def _first_byte(exchange: Exchange) -> float:
     return exchange.first_byte_at - exchange.started_at if exchange.first_byte_at else 0.0
 
 
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+
+
 def _quoted(text: str) -> str:
     """For between double quotes: quotes, backslashes and all that is not printable ASCII escaped, as nginx does."""
-    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
-        return text
     return "".join(char if " " <= char <= "~" and char not in '"\\' else f"\\x{ord(char):02X}" for char in text)
 
 
 def _word(text: object) -> str:
     """One word; a space would shift the columns."""
-    return _quoted(str(text)).replace(" ", "\\x20") if text else "-"
+    if not text:
+        return "-"
+    word = str(text)
+    return word if _is_plain(word) and " " not in word else _quoted(word).replace(" ", "\\x20")
 
 
 @lru_cache(maxsize=2)

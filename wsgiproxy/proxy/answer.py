@@ -33,15 +33,17 @@ def give(exchange: Exchange, start_response: StartResponse, status: str, fields:
     exchange.bytes_sent = 0 if head is not None and head.method == "HEAD" else len(body)
     if exchange.status not in (204, 304):
         fields = [*fields, ("Content-Length", str(len(body)))]
-    start_response(status, fields)
-    exchange.finish()
+    try:
+        start_response(status, fields)
+    finally:
+        exchange.finish()
     return [b"" if exchange.bytes_sent == 0 else body]
 
 
 def respond(exchange: Exchange, start_response: StartResponse, block: schema.Respond) -> list[bytes]:
     """A route's fixed answer."""
     fields = list(block.headers.items())
-    if block.body and not any(name.lower() == "content-type" for name in block.headers):
+    if block.status not in (204, 304) and not any(name.lower() == "content-type" for name in block.headers):
         fields.append(("Content-Type", _TEXT))
     return give(exchange, start_response, status_line(block.status), fields, block.body.encode())
 
@@ -51,13 +53,14 @@ def redirect(
 ) -> list[bytes]:
     """A route's redirect; ``path`` is the raw path, ``prefix`` how many of its elements matched."""
     location = _location(block, head, exchange.environ["wsgi.url_scheme"], path, prefix)
-    return give(exchange, start_response, status_line(block.status), [("Location", location)], b"")
+    fields = [("Location", location), ("Content-Type", _TEXT)]
+    return give(exchange, start_response, status_line(block.status), fields, b"")
 
 
 def _location(block: schema.Redirect, head: RequestHead, scheme: str, path: str, prefix: int) -> str:
     """The absolute URL that the client is sent to (Gateway API, HTTPRequestRedirectFilter)."""
-    if block.path is not None:
-        path = block.path
+    if block.path is not None or path == "*":
+        path = block.path or "/"
     elif block.path_prefix is not None:
         rest = strip(path, prefix)[1]
         path = block.path_prefix.rstrip("/") + ("" if rest == "/" and not path.endswith("/") else rest) or "/"
@@ -65,12 +68,13 @@ def _location(block: schema.Redirect, head: RequestHead, scheme: str, path: str,
     host, _, port = head.host.rpartition(":") if head.host[-1:].isdigit() and ":" in head.host else (head.host, "", "")
     host = block.host or host
     if not host:
-        return target  # HTTP/1.0 without Host: a relative reference is all that can be said
+        # HTTP/1.0 without Host: a relative reference is all that can be said, and "//name" would be another host's.
+        return "/" + target.lstrip("/")
     new_scheme = block.scheme or scheme
     if block.port is not None:
         port = str(block.port)
-    elif block.scheme is not None and block.scheme != scheme:
-        port = ""
+    elif block.scheme is not None:
+        port = ""  # that scheme's own
     if port == ("443" if new_scheme == "https" else "80"):
         port = ""
     return f"{new_scheme}://{host}{':' + port if port else ''}{target}"

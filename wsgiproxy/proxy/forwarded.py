@@ -12,7 +12,7 @@ from wsgiproxy.http1.message import Fields, RequestHead
 
 
 def forwarded_fields(environ: dict[str, Any], head: RequestHead, prefix: str) -> Fields:
-    """X-Forwarded-For, -Proto, -Host, -Port, and -Prefix where ``prefix`` (decoded) is not empty."""
+    """X-Forwarded-For, -Proto, -Host, -Port, and -Prefix where ``prefix`` (percent-encoded) is not empty."""
     scheme = environ["wsgi.url_scheme"]
     fields: Fields = []
     client = environ.get("REMOTE_ADDR")

@@ -7,10 +7,11 @@ that our parser would have refused. The environ is read, never changed, and neve
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from wsgiproxy.errors import BadRequestError, ClientDisconnectedError
+from wsgiproxy.errors import BadRequestError, ClientDisconnectedError, NotImplementedByProxyError
 from wsgiproxy.http1.headers import forwardable
 from wsgiproxy.http1.message import Framing, RequestHead
 from wsgiproxy.http1.parser import parse_request
@@ -21,6 +22,8 @@ from wsgiproxy.upstream.messages import RequestBody, UpstreamRequest
 _READ = 16 * 1024  # bytes asked of a foreign wsgi.input, which waits for all of them
 _REPLAY = 64 * 1024  # bytes of a body that are kept so that it can be sent again
 _UNQUOTED = "/:@!$&'()*+,;=~-._"  # what RFC 3986 lets stand in a path
+_QUOTED_SLASH = re.compile("%2[Ff]")
+_AFTER_AUTHORITY = re.compile("[a-zA-Z]+://[^/?#]*")  # what precedes the path in an absolute-form target
 _MAX_FIELDS = 1000  # the host server has its own limits: these only bound our work
 _MAX_TARGET = 64 * 1024
 _NOT_FROM_ENVIRON = frozenset({"HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE", "HTTP_TRANSFER_ENCODING"})
@@ -42,11 +45,13 @@ def _head_from_environ(environ: dict[str, Any]) -> RequestHead:
     lines = [f"{environ['REQUEST_METHOD']} {_raw_target(environ)} HTTP/1.1\r\n"]
     if environ.get("CONTENT_TYPE"):
         lines.append(f"Content-Type: {environ['CONTENT_TYPE']}\r\n")
-    # wsgi-hosts: a stated length first, then a host that ends wsgi.input where the body ends
+    # A stated length first (whoever decoded a chunked body states it), then a host that ends wsgi.input with the body.
     if environ.get("CONTENT_LENGTH"):
         lines.append(f"Content-Length: {environ['CONTENT_LENGTH']}\r\n")
-    elif environ.get("wsgi.input_terminated") and environ.get("HTTP_TRANSFER_ENCODING"):
-        lines.append("Transfer-Encoding: chunked\r\n")
+    elif environ.get("HTTP_TRANSFER_ENCODING"):
+        if not environ.get("wsgi.input_terminated"):
+            raise NotImplementedByProxyError("this host server does not say where a chunked body ends")
+        lines.append(f"Transfer-Encoding: {environ['HTTP_TRANSFER_ENCODING']}\r\n")
     for key, value in environ.items():
         if key.startswith("HTTP_") and key not in _NOT_FROM_ENVIRON:
             lines.append(f"{key[5:].replace('_', '-').title()}: {value}\r\n")
@@ -69,18 +74,29 @@ def _raw_target(environ: dict[str, Any]) -> str:
     raw = str(environ.get("RAW_URI") or environ.get("REQUEST_URI") or "")
     if raw == "*":
         return raw
-    if not raw.startswith("/") and "://" in raw:
-        raw = "/" + raw.split("://", 1)[1].partition("/")[2]
+    raw = _AFTER_AUTHORITY.sub("", raw, count=1) if "://" in raw and raw[0] != "/" else raw
     raw_path = raw.partition("?")[0]
-    if _decode(raw_path) == script + path:
+    if _stands_for(raw_path, script + path):
         rest = raw_path
         if script:
             elements = script.count("/")
             rest = "/" + "/".join(raw_path.split("/")[elements + 1 :])
-        if not script or _decode(rest) == (path or "/"):
-            return rest + raw[len(raw_path) :] if rest else "/"
-    quoted = quote_from_bytes(path.encode("latin-1"), safe=_UNQUOTED) or "/"
+        if rest and (not script or _stands_for(rest, path or "/")):
+            return rest + raw[len(raw_path) :]
+    quoted = _quote(path) or "/"
     return f"{quoted}?{query}" if query else quoted
+
+
+def _stands_for(raw: str, path: str) -> bool:
+    """Whether a raw path is this decoded one; cheroot leaves ``%2F`` as it is."""
+    return _decode(raw) == path or ("%2" in raw and _decode(_QUOTED_SLASH.sub("%252F", raw)) == path)
+
+
+def _quote(path: str) -> str:
+    try:
+        return quote_from_bytes(path.encode("latin-1"), safe=_UNQUOTED)
+    except UnicodeEncodeError as error:
+        raise BadRequestError("the path holds characters beyond latin-1") from error
 
 
 def _decode(raw: str) -> str:
@@ -95,11 +111,13 @@ def upstream_request(
     ``strip_elements`` leading elements of the path become its mount point: SCRIPT_NAME for an application of this
     process, X-Forwarded-Prefix for another backend.
     """
-    prefix, raw = strip(path.raw, strip_elements) if strip_elements else ("", path.raw)
-    script_name = environ.get("SCRIPT_NAME", "") + _decode(prefix)
+    script_name, raw = environ.get("SCRIPT_NAME", ""), path.raw
+    if strip_elements:
+        script_name += "/".join(path.text.split("/")[: strip_elements + 1])  # as matched: no repeated slashes
+        raw = strip(raw, strip_elements)[1]
     connection = head.environ.get("HTTP_CONNECTION", "")
     fields = forwardable(head.fields, connection)
-    fields += forwarded_fields(environ, head, script_name)
+    fields += forwarded_fields(environ, head, _quote(script_name) if script_name else "")
     target = head.target
     if raw is not head.path or target[0] != "/":
         target = f"{raw}?{head.query}" if "?" in head.target else raw

@@ -5,7 +5,7 @@ The climb in reverse: connection, lease, access log, in that order, in one place
 
 from __future__ import annotations
 
-from wsgiproxy.errors import ProxyError
+from wsgiproxy.errors import Blame, ProxyError
 from wsgiproxy.pool.pool import Lease
 from wsgiproxy.proxy.exchange import Exchange
 from wsgiproxy.upstream.messages import ResponseBody
@@ -14,13 +14,14 @@ from wsgiproxy.upstream.messages import ResponseBody
 class ForwardedBody:
     """The iterable that ``ProxyApp`` returns. A body cut short raises, so that the client sees a cut."""
 
-    __slots__ = ("_body", "_exchange", "_lease", "_over")
+    __slots__ = ("_body", "_exchange", "_failed", "_lease", "_over")
 
     def __init__(self, body: ResponseBody, lease: Lease, exchange: Exchange) -> None:
         self._body = body
         self._lease = lease
         self._exchange = exchange
         self._over = False
+        self._failed = False  # by the backend's fault
 
     def __iter__(self) -> ForwardedBody:
         return self
@@ -33,6 +34,7 @@ class ForwardedBody:
             raise
         except ProxyError as error:
             self._over = True
+            self._failed = error.blame is Blame.BACKEND
             self._exchange.fail(error)
             raise
         self._exchange.bytes_sent += len(piece)
@@ -48,5 +50,5 @@ class ForwardedBody:
         if not self._over and not self._body.is_over():
             exchange.reason = "client_disconnected"
         self._body.close()
-        self._lease.release(failed=exchange.reason not in ("done", "client_disconnected"))
+        self._lease.release(self._failed)
         exchange.finish()

@@ -26,6 +26,7 @@ from wsgiproxy.transport.stream import BACKEND, SWEEP_INTERVAL, Event, PeerError
 
 _READ = 1  # libev's EV_READ
 _WRITE = 2  # libev's EV_WRITE
+_FULL_QUEUE_PAUSE = 0.01  # seconds between two tries to get into the full queue of a Unix socket
 
 _monotonic = time.monotonic
 
@@ -112,24 +113,24 @@ class GreenletStream:
         while True:
             if self._armed:
                 self._wait_readable(deadline)
+            elif self._failure is not None:
+                raise self._failure
             try:
-                return self._recv(size)
+                data = self._recv(size)
             except BlockingIOError:
                 self._arm()
             except OSError as error:
                 raise self._reset(error) from error
+            else:
+                if not self._armed and data:
+                    self._arm()
+                return data
 
     def recv_into(self, buffer: memoryview, deadline: float) -> int:
         """The same into ``buffer``; 0 at the end of the stream."""
-        while True:
-            if self._armed:
-                self._wait_readable(deadline)
-            try:
-                return self._open_socket().recv_into(buffer)
-            except BlockingIOError:
-                self._arm()
-            except OSError as error:
-                raise self._reset(error) from error
+        data = self.recv(len(buffer), deadline)
+        buffer[: len(data)] = data
+        return len(data)
 
     def send_all(self, data: bytes | memoryview, timeout: float) -> None:
         """Send all of ``data``; the peer must take some of it every ``timeout`` seconds."""
@@ -203,20 +204,19 @@ class GreenletStream:
         return self._fd
 
     def check_deadlines(self, now: float) -> float:
-        """For the sweeper: fail the waits that are late; the earliest deadline that is left, ``inf`` for none."""
+        """For the sweeper: end the waits that are late; the earliest deadline that is left, ``inf`` for none.
+
+        A timeout ends one wait, not the stream: a client that was too slow can still be told so.
+        """
         if self._reader is not None and self._read_deadline <= now:
-            self._failure = self._errors.read_timeout(f"nothing came from {self._peer} in time")
-        elif self._writer is not None and self._write_deadline <= now:
-            self._failure = self._errors.write_timeout(f"{self._peer} did not take the bytes in time")
-        else:
-            self.swept_at = min(
-                self._read_deadline if self._reader is not None else inf,
-                self._write_deadline if self._writer is not None else inf,
-            )
-            return self.swept_at
-        self.swept_at = inf
-        self._wake()
-        return inf
+            self._reader.throw(self._errors.read_timeout(f"nothing came from {self._peer} in time"))
+        if self._writer is not None and self._write_deadline <= now:
+            self._writer.throw(self._errors.write_timeout(f"{self._peer} did not take the bytes in time"))
+        self.swept_at = min(
+            self._read_deadline if self._reader is not None else inf,
+            self._write_deadline if self._writer is not None else inf,
+        )
+        return self.swept_at
 
     def _open_socket(self) -> socket.socket:
         if self._sock is None:
@@ -308,6 +308,7 @@ class GreenletDriver:
         self._hub: Any = gevent.get_hub()
         self._sweeper = Sweeper(self._hub.loop)
         self._socket: type[socket.socket] = get_original("socket", "socket")
+        self._getaddrinfo: Callable[..., Any] = get_original("socket", "getaddrinfo")
 
     def adopt(self, sock: socket.socket, errors: PeerErrors, peer: str) -> GreenletStream:
         """A stream over a connected socket, which it then owns; ``peer`` names the other end in messages."""
@@ -315,16 +316,18 @@ class GreenletDriver:
         return GreenletStream(sock, errors, self._sweeper, peer)
 
     def connect_tcp(self, host: str, port: int, deadline: float) -> GreenletStream:
-        """A stream to the first of the host's addresses that accepts."""
+        """A stream to the first of the host's addresses that accepts; each gets an equal share of the time left."""
+        peer = f"{host}:{port}"
         try:
-            found = self._hub.resolver.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
-        except OSError as error:
-            raise ConnectError(f"{host}:{port}: {error.strerror or error}") from error
-        failure: ProxyError = ConnectError(f"{host}:{port}: no address")
-        for family, _, _, _, address in found:
+            found = self._addresses(host, port, deadline)
+        except (OSError, UnicodeError) as error:  # a name that cannot be one fails in the idna codec
+            raise ConnectError(f"{peer}: no such name: {error}") from error
+        failure: ProxyError = ConnectError(f"{peer}: no address")
+        for index, (family, _, _, _, address) in enumerate(found):
+            now = _monotonic()
             try:
-                return self._connect(family, address, f"{host}:{port}", deadline)
-            except ConnectError as error:
+                return self._connect(family, address, peer, now + (deadline - now) / (len(found) - index))
+            except (ConnectError, ConnectTimeout) as error:
                 failure = error
         raise failure
 
@@ -342,31 +345,50 @@ class GreenletDriver:
         """A new flag."""
         return cast("Event", gevent.event.Event())
 
+    def _addresses(self, host: str, port: int, deadline: float) -> Any:
+        """What ``getaddrinfo`` says. An address that is written out needs no look-up, so no other thread either."""
+        try:
+            return self._getaddrinfo(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
+        except socket.gaierror:
+            with _at_most(deadline, f"{host}:{port}: the name was not found in time"):
+                return self._hub.resolver.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+
     def _connect(self, family: int, address: Any, peer: str, deadline: float) -> GreenletStream:
+        sock = None
         try:
             sock = self._socket(family, socket.SOCK_STREAM)
-        except OSError as error:  # no descriptor is left, or the family is not there
-            raise ConnectError(f"{peer}: {error.strerror or error}") from error
-        try:
             sock.setblocking(False)
             if family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            code = sock.connect_ex(address)
-            if code == errno.EINPROGRESS:
-                self._wait_connected(sock, peer, deadline)
-                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            code = self._join(sock, address, peer, deadline)
+            if not code and family != socket.AF_UNIX and sock.getsockname() == sock.getpeername():
+                # Where nobody listens on a port of the ephemeral range, TCP may join a socket with itself.
+                code = errno.ECONNREFUSED
             if code:
                 raise ConnectError(f"{peer}: {os.strerror(code)}")
             return GreenletStream(sock, BACKEND, self._sweeper, peer)
-        except BaseException:
-            sock.close()
+        except BaseException as error:
+            if sock is not None:
+                sock.close()
+            if isinstance(error, OSError):  # no descriptor is left, no such family, a path that is too long
+                raise ConnectError(f"{peer}: {error.strerror or error}") from error
             raise
 
-    def _wait_connected(self, sock: socket.socket, peer: str, deadline: float) -> None:
-        """Wait until a connect has come to an end. Rare beside exchanges, so it may have a timer of its own."""
-        watcher = self._hub.loop.io(sock.fileno(), _WRITE)
-        try:
-            with gevent.Timeout(max(deadline - _monotonic(), 0), ConnectTimeout(f"{peer}: no connection in time")):
+    def _join(self, sock: socket.socket, address: Any, peer: str, deadline: float) -> int:
+        """Connect; the ``errno`` of what went wrong, 0 for nothing. Rare beside exchanges, so it may have a timer."""
+        with _at_most(deadline, f"{peer}: no connection in time"):
+            while (code := sock.connect_ex(address)) == errno.EAGAIN and sock.family == socket.AF_UNIX:
+                gevent.sleep(_FULL_QUEUE_PAUSE)
+            if code != errno.EINPROGRESS:
+                return code
+            watcher = self._hub.loop.io(sock.fileno(), _WRITE)
+            try:
                 self._hub.wait(watcher)
-        finally:
-            watcher.close()
+            finally:
+                watcher.close()
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def _at_most(deadline: float, what: str) -> gevent.Timeout:
+    """Raises ``ConnectTimeout`` within the block once ``deadline`` has passed."""
+    return gevent.Timeout(max(deadline - _monotonic(), 0), ConnectTimeout(what))

@@ -61,12 +61,13 @@ class Connector:
     def give_back(self, stream: Stream) -> None:
         """Keep a connection whose last exchange ended cleanly, or close it."""
         idle = self._idle
+        now = _monotonic()
+        oldest = idle[:1]  # a copy: another thread may take it meanwhile
+        if oldest and oldest[0][0] <= now:
+            self._close_expired(now)
         if self._closed or len(idle) >= self._max_idle or not stream.is_quiet():
             stream.close()
             return
-        now = _monotonic()
-        if idle and idle[0][0] <= now:
-            self._close_expired(now)
         idle.append((now + self._idle_timeout, stream))
         if self._closed:  # by another thread, meanwhile
             self.close()
@@ -81,11 +82,11 @@ class Connector:
                 return
 
     def _close_expired(self, now: float) -> None:
-        while self._idle and self._idle[0][0] <= now:
-            try:
+        try:
+            while self._idle[0][0] <= now:
                 self._idle.pop(0)[1].close()
-            except IndexError:  # another thread took the last one
-                return
+        except IndexError:  # none is left
+            return
 
     def _evict(self, _reset: bool) -> None:
         """Close the idle connections that the backend has closed, as soon as that is seen."""

@@ -7,11 +7,18 @@ body's end; in every other case it is closed. Nothing here retries: an error say
 
 from __future__ import annotations
 
+import re
 import time
 from math import inf
 
 from wsgiproxy.config import schema
-from wsgiproxy.errors import BackendProtocolError, ResetError, StaleConnectionError, TruncatedBodyError
+from wsgiproxy.errors import (
+    BackendProtocolError,
+    ResetError,
+    StaleConnectionError,
+    TruncatedBodyError,
+    WriteTimeout,
+)
 from wsgiproxy.http1.body import BodyReader
 from wsgiproxy.http1.headers import without
 from wsgiproxy.http1.message import ResponseHead
@@ -23,6 +30,7 @@ from wsgiproxy.upstream.messages import OnCancel, RequestBody, UpstreamRequest, 
 
 _MAX_HEAD = 64 * 1024  # bytes of an answer's head (nginx proxy_buffer_size: 4k or 8k; HAProxy tune.bufsize: 16k)
 _MAX_INTERIM = 16  # 1xx answers before the final one
+_INTERIM = re.compile(rb"(?:HTTP/1\.[01] 1[^\n]*+\n(?:[^\r\n][^\n]*+\n)*+\r\n)*+")  # whole interim answers
 _RECEIVE = 64 * 1024  # bytes asked for while the head is awaited
 _VERSION = b"HTTP/1."
 _LENGTH = frozenset({"content-length"})  # what a 204 and a 304 lose (RFC 9110 8.6; gevent.pywsgi fails on it)
@@ -124,10 +132,10 @@ class _Exchange:
         head_bytes = _request_head(request, host)
         if request.body is None:
             stream.send_all(head_bytes, timeouts.write)
-            sent_whole = True
+            sent_whole, early = True, b""
         else:
-            sent_whole = self._send_with_body(stream, head_bytes, request, request.body, timeouts.write)
-        head, rest = self._read_head(stream, request.method)
+            sent_whole, early = self._send_with_body(stream, head_bytes, request, request.body, timeouts.write)
+        head, rest = self._read_head(stream, request.method, early)
         framing = head.framing
         self._reusable = head.keep_alive and sent_whole
         if framing.length == len(rest):
@@ -206,11 +214,13 @@ class _Exchange:
 
     def _send_with_body(
         self, stream: Stream, head: bytes, request: UpstreamRequest, body: RequestBody, timeout: float
-    ) -> bool:
-        """Send head and body piece by piece; false where the backend answered, or hung up, before the end.
+    ) -> tuple[bool, bytes]:
+        """Send head and body piece by piece; whether all was sent, and what was received meanwhile.
 
-        The head goes out with the body's first piece, which a client that waits for 100 (Continue) sends once asked.
+        It ends early where the backend gives its final answer, or hangs up, before it has the whole body. The head goes
+        out with the body's first piece, which a client that waits for 100 (Continue) sends once asked.
         """
+        early = b""
         chunked = request.framing.chunked
         left = inf if request.framing.length is None else request.framing.length
         data = head
@@ -223,33 +233,56 @@ class _Exchange:
                 stream.send_all(data + (chunk(piece) if chunked else piece), timeout)
                 data = b""
                 if left and not stream.is_quiet():
-                    return False
+                    received = stream.recv(_RECEIVE, self._deadline())
+                    early += received
+                    if not received or len(early) > _MAX_HEAD or not _is_interim(early):
+                        return False, early
             if data or chunked:
                 stream.send_all(data + (LAST_CHUNK if chunked else b""), timeout)
         except ResetError:
-            return False  # it may have refused the body and said so: what it said is read next
-        return True
+            return False, early  # it may have refused the body and said so: what it said is read next
+        except WriteTimeout:
+            if stream.is_quiet():
+                raise
+            return False, early  # the same, by a backend that stopped reading
+        return True, early
 
-    def _read_head(self, stream: Stream, method: str) -> tuple[ResponseHead, bytes]:
-        """The head of the final answer, and what was received after it; interim answers are absorbed."""
-        data = b""
-        for _ in range(_MAX_INTERIM):
+    def _read_head(self, stream: Stream, method: str, data: bytes) -> tuple[ResponseHead, bytes]:
+        """The head of the final answer, and what was received after it; interim answers are absorbed.
+
+        ``data`` was received already.
+        """
+        self.answered = bool(data)
+        for _ in range(_MAX_INTERIM + 1):
             while (end := data.find(END_OF_HEAD)) < 0:
-                if len(data) > _MAX_HEAD:
-                    raise BackendProtocolError(f"the head of the answer is longer than {_MAX_HEAD} bytes")
+                if data:
+                    _check_partial(data)
                 piece = stream.recv(_RECEIVE, self._deadline())
                 if not piece:
                     raise ResetError("the backend closed the connection before it answered")
                 self.answered = True
                 data = data + piece if data else piece
-                if not data.startswith(_VERSION) and not _VERSION.startswith(data):
-                    raise BackendProtocolError(f"the answer is not HTTP/1: {data[:20]!r}")
             head, data = parse_response(data[: end + 4], method), data[end + 4 :]
             if head.status >= 200:
                 return head, data
             if head.status == 101:
                 raise BackendProtocolError("the backend switched protocols without being asked")
         raise BackendProtocolError(f"more than {_MAX_INTERIM} interim answers")
+
+
+def _check_partial(data: bytes) -> None:
+    """Refuse at once the beginning of a head that no further byte can make right: we would else wait for it."""
+    if not data.startswith(_VERSION) and not _VERSION.startswith(data):
+        raise BackendProtocolError(f"the answer is not HTTP/1: {data[:20]!r}")
+    if data.count(b"\n") != data.count(b"\r\n"):
+        raise BackendProtocolError("a line of the answer's head ends without a carriage return")
+    if len(data) > _MAX_HEAD:
+        raise BackendProtocolError(f"the head of the answer is longer than {_MAX_HEAD} bytes")
+
+
+def _is_interim(data: bytes) -> bool:
+    """Whether all of ``data`` is whole 1xx answers."""
+    return _INTERIM.fullmatch(data) is not None
 
 
 def _request_head(request: UpstreamRequest, host: str) -> bytes:

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.proxy.journeys import FakeUpstream, backends_of, environ_of, pool_of, pool_table
+from wsgiproxy.errors import (
+    BackendError,
+    BackendProtocolError,
+    ClientDisconnectedError,
+    ConnectError,
+    ConnectTimeout,
+    NoBackendError,
+    ReadTimeout,
+    ResetError,
+    StaleConnectionError,
+    WriteTimeout,
+)
+from wsgiproxy.proxy.exchange import Exchange
+from wsgiproxy.proxy.forward import forward
+from wsgiproxy.proxy.request import ReplayableBody
+from wsgiproxy.routing.table import RoutingTable
+from wsgiproxy.upstream.messages import UpstreamRequest, UpstreamResponse
+
+
+class Body:
+    """A client's body in pieces."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = list(pieces)
+
+    def read_some(self) -> bytes:
+        return self.pieces.pop(0) if self.pieces else b""
+
+
+class Trial:
+    """One request forwarded to a pool of these upstreams."""
+
+    def __init__(self, *upstreams: FakeUpstream, attempts: int = 3) -> None:
+        self.table: RoutingTable = pool_table(*upstreams, attempts=attempts)
+        self.exchange = Exchange(environ_of(), None)
+
+    def forward(self, method: str = "GET", body: Any = None) -> UpstreamResponse:
+        request = UpstreamRequest(method, "/", "a", [], body=body)
+        response, lease = forward(self.exchange, pool_of(self.table), request)
+        assert sum(self.in_flight) == 1
+        lease.release()
+        assert sum(self.in_flight) == 0
+        return response
+
+    def fail(self, error: type[BaseException], method: str = "GET", body: Any = None) -> None:
+        with pytest.raises(error) as caught:
+            self.forward(method, body)
+        assert type(caught.value) is error
+        assert sum(self.in_flight) == 0
+
+    @property
+    def in_flight(self) -> list[int]:
+        return [backend.in_flight for backend in backends_of(self.table)]
+
+    @property
+    def failures(self) -> list[int]:
+        return [backend.failures for backend in backends_of(self.table)]
+
+
+def body_of(*pieces: bytes) -> ReplayableBody:
+    return ReplayableBody(Body(*pieces))
+
+
+def test_the_first_backend_that_answers_is_the_last_one_asked() -> None:
+    one, two = FakeUpstream(), FakeUpstream()
+    trial = Trial(one, two)
+    assert trial.forward().status == 200
+    assert (len(one.requests), len(two.requests)) == (1, 0)
+    assert (trial.exchange.attempts, trial.exchange.backend) == (1, "http://b0:1")
+    assert trial.failures == [0, 0]
+
+
+@pytest.mark.parametrize("error", [ConnectError, ConnectTimeout])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_never_left_goes_to_another_backend_whatever_it_is(method: str, error: type[BackendError]) -> None:
+    one, two = FakeUpstream(error("no"), reads=0), FakeUpstream()
+    trial = Trial(one, two)
+    trial.forward(method, body_of(b"hel", b"lo"))
+    assert two.received == [b"hello"]
+    assert (trial.exchange.attempts, trial.exchange.backend) == (2, "http://b1:1")
+    assert trial.failures == [1, 0]
+
+
+@pytest.mark.parametrize("error", [ResetError, ReadTimeout, WriteTimeout])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"])
+def test_what_may_be_repeated_is_repeated_elsewhere_with_its_whole_body(method: str, error: type[BackendError]) -> None:
+    one, two = FakeUpstream(error("no")), FakeUpstream()
+    trial = Trial(one, two)
+    trial.forward(method, body_of(b"hel", b"lo"))
+    assert (one.received, two.received) == ([b"hello"], [b"hello"])
+
+
+@pytest.mark.parametrize("error", [ResetError, ReadTimeout, WriteTimeout])
+@pytest.mark.parametrize("method", ["POST", "PATCH", "PROPFIND", "get"])
+def test_what_may_have_been_acted_on_is_not_repeated(method: str, error: type[BackendError]) -> None:
+    one, two = FakeUpstream(error("no")), FakeUpstream()
+    trial = Trial(one, two)
+    trial.fail(error, method, body_of(b"hello"))
+    assert (two.requests, trial.failures) == ([], [1, 0])
+
+
+def test_an_answer_that_is_none_is_never_repeated() -> None:
+    two = FakeUpstream()
+    trial = Trial(FakeUpstream(BackendProtocolError("no")), two)
+    trial.fail(BackendProtocolError)
+    assert two.requests == []
+
+
+# --- stale connections ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_stale_connection_is_tried_once_more_on_a_fresh_one_of_the_same_backend(method: str) -> None:
+    one, two = FakeUpstream(StaleConnectionError("dead")), FakeUpstream()
+    trial = Trial(one, two)
+    trial.forward(method, body_of(b"hello"))
+    assert (one.fresh, one.received, two.requests) == ([False, True], [b"hello", b"hello"], [])
+    assert (trial.exchange.attempts, trial.failures) == (1, [0, 0])
+
+
+def test_a_stale_connection_and_then_none_at_all_goes_to_another_backend() -> None:
+    one, two = FakeUpstream(StaleConnectionError("dead"), ConnectError("refused")), FakeUpstream()
+    trial = Trial(one, two)
+    trial.forward("POST", body_of(b"hello"))
+    assert (one.fresh, two.fresh) == ([False, True], [False])
+    assert two.received == [b"hello"]
+
+
+def test_a_post_that_is_reset_on_the_fresh_connection_is_not_repeated_again() -> None:
+    one, two = FakeUpstream(StaleConnectionError("dead"), ResetError("reset")), FakeUpstream()
+    trial = Trial(one, two)
+    trial.fail(ResetError, "POST", body_of(b"hello"))
+    assert (len(one.requests), two.requests) == (2, [])
+
+
+def test_a_body_over_64_kib_is_not_replayed() -> None:
+    big = (b"x" * 40_000, b"y" * 40_000)
+    one, two = FakeUpstream(StaleConnectionError("dead")), FakeUpstream()
+    trial = Trial(one, two)
+    trial.fail(StaleConnectionError, "PUT", body_of(*big))
+    assert (one.fresh, two.requests) == ([False], [])
+    trial = Trial(FakeUpstream(ResetError("reset")), two)
+    trial.fail(ResetError, "PUT", body_of(*big))
+    assert two.requests == []
+
+
+def test_the_beginning_of_a_body_over_64_kib_can_be_replayed() -> None:
+    one, two = FakeUpstream(ResetError("reset"), reads=40_000), FakeUpstream()
+    trial = Trial(one, two)
+    trial.forward("PUT", body_of(b"x" * 40_000, b"y" * 40_000))
+    assert one.received == [b"x" * 40_000]
+    assert two.received == [b"x" * 40_000 + b"y" * 40_000]
+
+
+def test_a_body_that_cannot_begin_again_is_not_replayed() -> None:
+    one, two = FakeUpstream(ConnectError("no"), reads=0), FakeUpstream()
+    trial = Trial(one, two)
+    trial.fail(ConnectError, "PUT", Body(b"hello"))
+    assert two.requests == []
+
+
+# --- how often --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 3])
+def test_no_more_backends_are_tried_than_the_pool_allows(attempts: int) -> None:
+    upstreams = [FakeUpstream(ConnectError("no")) for _ in range(5)]
+    trial = Trial(*upstreams, attempts=attempts)
+    trial.fail(ConnectError)
+    assert [len(upstream.requests) for upstream in upstreams] == [1] * attempts + [0] * (5 - attempts)
+    assert trial.exchange.attempts == attempts
+
+
+def test_each_backend_is_tried_once_and_then_the_last_failure_counts() -> None:
+    one, two = FakeUpstream(ConnectError("no")), FakeUpstream(ReadTimeout("slow"))
+    trial = Trial(one, two, attempts=9)
+    trial.fail(ReadTimeout)
+    assert (len(one.requests), len(two.requests)) == (1, 1)
+    assert trial.failures == [1, 1]
+
+
+def test_a_pool_without_an_available_backend_is_no_backend() -> None:
+    trial = Trial(FakeUpstream())
+    backends_of(trial.table)[0].weight = 0
+    trial.fail(NoBackendError)
+    assert trial.exchange.attempts == 0
+
+
+# --- not the backend's fault ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [ClientDisconnectedError("gone"), KeyboardInterrupt(), RuntimeError("a defect")])
+def test_what_is_not_the_backends_fault_is_not_counted_against_it_nor_repeated(error: BaseException) -> None:
+    two = FakeUpstream()
+    trial = Trial(FakeUpstream(error), two)
+    trial.fail(type(error))
+    assert (trial.failures, two.requests) == ([0, 0], [])

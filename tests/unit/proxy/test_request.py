@@ -1,0 +1,374 @@
+from __future__ import annotations
+
+import copy
+import io
+from typing import Any
+
+import pytest
+
+from tests.unit.proxy.journeys import environ_of
+from wsgiproxy.errors import (
+    BadRequestError,
+    ClientDisconnectedError,
+    ClientError,
+    HeadersTooLargeError,
+    NotImplementedByProxyError,
+)
+from wsgiproxy.http1.message import CHUNKED, NO_BODY, Framing
+from wsgiproxy.http1.parser import parse_request
+from wsgiproxy.proxy.request import HostInput, ReplayableBody, head_of, upstream_request
+from wsgiproxy.routing.path import normalize_path
+from wsgiproxy.upstream.messages import UpstreamRequest
+
+
+def outgoing(environ: dict[str, Any], strip: int = 0) -> UpstreamRequest:
+    head = head_of(environ)
+    path = normalize_path(head.path)
+    assert path is not None
+    return upstream_request(environ, head, path, strip)
+
+
+def fields_of(environ: dict[str, Any]) -> dict[str, str]:
+    """The end-to-end fields that go out, less what we say ourselves."""
+    return {name: value for name, value in outgoing(environ).fields if not name.startswith("X-Forwarded-")}
+
+
+# --- the head ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_head_that_our_own_server_parsed_is_used_as_it_is() -> None:
+    head: Any = parse_request(b"GET /a HTTP/1.1\r\nHost: a\r\nx-b: 1\r\nX-B: 2\r\n\r\n")
+    environ = environ_of(**{"wsgiproxy.head": head})
+    assert head_of(environ) is head
+    assert [field for field in outgoing(environ).fields if "X-F" not in field[0]] == [("x-b", "1"), ("X-B", "2")]
+
+
+def test_a_middleware_that_moved_the_mount_point_makes_the_parsed_head_wrong() -> None:
+    head: Any = parse_request(b"GET /shop/a HTTP/1.1\r\nHost: a\r\n\r\n")
+    environ = environ_of(
+        target="/shop/a", SCRIPT_NAME="/shop", PATH_INFO="/a", HTTP_HOST="a", **{"wsgiproxy.head": head}
+    )
+    assert head_of(environ).target == "/a"
+
+
+def test_a_head_is_made_from_any_other_servers_environ() -> None:
+    head = head_of(environ_of("POST", "/a?b=c", b"hello", CONTENT_TYPE="a/b", HTTP_X_OWN="1", HTTP_COOKIE="a=1; b=2"))
+    assert (head.method, head.target, head.path, head.query, head.host) == (
+        "POST", "/a?b=c", "/a", "b=c", "shop.example",
+    )  # fmt: skip
+    assert head.fields == [
+        ("Content-Type", "a/b"), ("Content-Length", "5"), ("Host", "shop.example"), ("X-Own", "1"),
+        ("Cookie", "a=1; b=2"),
+    ]  # fmt: skip
+    assert head.framing == Framing(length=5)
+
+
+def test_only_http_keys_and_the_content_keys_are_taken() -> None:
+    secrets: dict[str, Any] = {
+        "AWS_SECRET": "1",
+        "HOME": "/root",
+        "X_HTTP_OWN": "1",
+        "HTTPS": "on",
+        "REMOTE_USER": "ada",
+    }
+    environ = environ_of(**secrets, HTTP_CONTENT_LENGTH="5", HTTP_CONTENT_TYPE="x/y")
+    assert head_of(environ).fields == [("Host", "shop.example")]
+    assert head_of(environ).framing == NO_BODY
+
+
+def test_no_host_field_is_http_1_0_and_the_servers_name_takes_its_place_nowhere() -> None:
+    head = head_of(environ_of(HTTP_HOST=None))
+    assert (head.version, head.host) == ("HTTP/1.0", "")
+    assert outgoing(environ_of(HTTP_HOST=None)).host == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("HTTP_X_OWN", "a\r\nX-Evil: 1"),
+        ("HTTP_X_OWN", "a\nX-Evil: 1"),
+        ("HTTP_X_OWN", "a\rb"),
+        ("HTTP_X_OWN", "a\r\n\r\nGET /evil HTTP/1.1"),
+        ("HTTP_X_OWN", "a\x00"),
+        ("HTTP_X_OWN", "snow \u2603"),
+        ("HTTP_X OWN", "1"),
+        ("HTTP_", "1"),
+        ("CONTENT_TYPE", "a/b\r\nX-Evil: 1"),
+        ("REQUEST_METHOD", "GET /evil HTTP/1.1\r\nX-Evil: 1\r\nX:"),
+        ("REQUEST_METHOD", "G T"),
+        ("RAW_URI", "/\r\nX-Evil: 1"),
+        ("RAW_URI", "/a b"),
+        ("QUERY_STRING", "a b"),
+        ("QUERY_STRING", "a\r\nX: 1"),
+        ("PATH_INFO", "/snow/\u2603"),
+        ("SCRIPT_NAME", "/snow/\u2603"),
+        ("HTTP_HOST", "a, b"),
+        ("HTTP_HOST", ""),
+        ("CONTENT_LENGTH", "+5"),
+        ("CONTENT_LENGTH", "5, 5"),
+        ("CONTENT_LENGTH", "five"),
+    ],
+)
+def test_what_our_own_parser_would_refuse_is_refused(key: str, value: str) -> None:
+    environ = environ_of(RAW_URI=None, PATH_INFO="/other") | {key: value}
+    if key == "RAW_URI":
+        environ["PATH_INFO"] = value
+    with pytest.raises(BadRequestError):
+        outgoing(environ)
+
+
+def test_a_thousand_fields_are_the_most() -> None:
+    with pytest.raises(HeadersTooLargeError):
+        head_of(environ_of() | {f"HTTP_X{number}": "1" for number in range(1000)})
+
+
+# --- the target -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "script", "path", "expected"),
+    [
+        ("/a%20b/%2F?q=%20", "", "/a b//", "/a%20b/%2F?q=%20"),
+        ("/a?", "", "/a", "/a?"),
+        ("//a", "", "//a", "//a"),
+        ("//a", "", "/a", "/a?q=%20"),  # waitress has collapsed it: what it says counts
+        ("/caf%C3%A9", "", "/caf\xc3\xa9", "/caf%C3%A9"),
+        ("/caf%E9", "", "/caf\xef\xbf\xbd", "/caf%EF%BF%BD?q=%20"),  # werkzeug has lost the byte
+        ("/a%2Fb", "", "/a%2Fb", "/a%2Fb"),  # cheroot leaves it quoted
+        ("/a%2fb%2Fc", "", "/a%2Fb%2Fc", "/a%2fb%2Fc"),
+        ("", "", "/a b;c=1,2%?#[]\xe9", "/a%20b;c=1,2%25%3F%23%5B%5D%E9?q=%20"),
+        ("", "", "", "/?q=%20"),
+        ("?q=1", "", "", "/?q=%20"),
+        ("/rewritten", "", "/by/a/middleware", "/by/a/middleware?q=%20"),
+        ("http://other.example/a%20b?q=1", "", "/a b", "/a%20b?q=1"),
+        ("HTTPS://other.example?q=1", "", "/", "/?q=%20"),
+        ("http://other.example", "", "/", "/?q=%20"),
+        ("http://a/http://b/", "", "/http://b/", "/http://b/"),
+        ("/http://b/", "", "/http://b/", "/http://b/"),
+        ("/shop/a%20b?q=1", "/shop", "/a b", "/a%20b?q=1"),
+        ("/s%68op/a%2Fb?q=1", "/shop", "/a/b", "/a%2Fb?q=1"),
+        ("/s/hop/a", "/s/hop", "/a", "/a"),
+        ("/shop", "/shop", "", "/"),
+        ("/shop?q=1", "/shop", "", "/?q=1"),
+        ("/shop/", "/shop", "/", "/"),
+        ("/a%2Fb/c", "/a/b", "/c", "/c?q=%20"),  # elements do not line up: quoted anew
+        ("/shop//a", "/shop", "//a", "//a"),
+        ("/elsewhere", "/shop", "/a", "/a?q=%20"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["RAW_URI", "REQUEST_URI"])
+def test_the_raw_target_less_the_mount_point_is_sent_on(
+    key: str, raw: str, script: str, path: str, expected: str
+) -> None:
+    environ = environ_of(RAW_URI=None, SCRIPT_NAME=script, PATH_INFO=path, QUERY_STRING="q=%20") | {key: raw}
+    assert outgoing(environ).target == expected
+
+
+def test_a_server_without_a_raw_target_gets_the_path_quoted_anew() -> None:
+    assert outgoing(environ_of(target="/a b?c=d", RAW_URI=None)).target == "/a%20b?c=d"
+
+
+def test_the_asterisk_is_kept() -> None:
+    request = outgoing(environ_of("OPTIONS", "*"))
+    assert (request.target, request.path_info) == ("*", "")
+    assert outgoing(environ_of("OPTIONS", "*", RAW_URI=None)).target == "*"
+
+
+def test_dots_are_resolved_and_the_absolute_form_becomes_the_origin_form() -> None:
+    assert outgoing(environ_of(target="/a/%2e%2e/b?x=/../y")).target == "/b?x=/../y"
+    head: Any = parse_request(b"GET http://shop.example/a?b HTTP/1.1\r\nHost: shop.example\r\n\r\n")
+    assert outgoing(environ_of(**{"wsgiproxy.head": head})).target == "/a?b"
+
+
+@pytest.mark.parametrize(
+    ("raw", "strip", "target", "script_name", "path_info"),
+    [
+        ("/api/v1/x?y", 1, "/v1/x?y", "/api", "/v1/x"),
+        ("/api/v1/x?y", 2, "/x?y", "/api/v1", "/x"),
+        ("/api", 1, "/", "/api", "/"),
+        ("/api?y=", 1, "/?y=", "/api", "/"),
+        ("/api/", 1, "/", "/api", "/"),
+        ("//api///x", 1, "/x", "/api", "/x"),
+        ("/%61pi/%20x", 1, "/%20x", "/api", "/ x"),
+        ("/api/x", 0, "/api/x", "", "/api/x"),
+    ],
+)
+def test_a_stripped_prefix_becomes_the_mount_point(
+    raw: str, strip: int, target: str, script_name: str, path_info: str
+) -> None:
+    environ = environ_of(RAW_URI=raw, PATH_INFO=None, QUERY_STRING=None)
+    environ["wsgiproxy.head"] = parse_request(f"GET {raw} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    request = outgoing(environ, strip)
+    assert (request.target, request.script_name, request.path_info) == (target, script_name, path_info)
+    assert dict(request.fields).get("X-Forwarded-Prefix", "") == script_name
+
+
+def test_a_mount_point_and_a_stripped_prefix_add_up() -> None:
+    environ = environ_of(target="/shop/api/x", SCRIPT_NAME="/shop", PATH_INFO="/api/x")
+    request = outgoing(environ, 1)
+    assert (request.target, request.script_name, request.path_info) == ("/x", "/shop/api", "/x")
+    assert dict(request.fields)["X-Forwarded-Prefix"] == "/shop/api"
+
+
+def test_a_mount_point_that_a_client_chose_splits_no_message() -> None:
+    environ = environ_of(RAW_URI=None, SCRIPT_NAME="/t\r\nX-Evil: 1/caf\xe9", PATH_INFO="/x")
+    assert dict(outgoing(environ).fields)["X-Forwarded-Prefix"] == "/t%0D%0AX-Evil:%201/caf%E9"
+
+
+# --- the fields -------------------------------------------------------------------------------------------------------
+
+
+def test_fields_of_one_hop_and_dangerous_ones_stay_here() -> None:
+    dropped: dict[str, Any] = {
+        "HTTP_CONNECTION": "x-own, keep-alive", "HTTP_X_OWN": "1", "HTTP_KEEP_ALIVE": "5", "HTTP_TE": "trailers",
+        "HTTP_UPGRADE": "h2c", "HTTP_PROXY": "http://evil", "HTTP_PROXY_AUTHORIZATION": "1",
+        "HTTP_EXPECT": "100-continue", "HTTP_PROXY_CONNECTION": "close", "HTTP_TRAILER": "X",
+        "HTTP_HTTP2_SETTINGS": "x",
+    }  # fmt: skip
+    assert fields_of(environ_of(**dropped, HTTP_X_KEPT="1")) == {"X-Kept": "1"}
+
+
+def test_a_connection_field_cannot_take_away_what_backends_stand_on() -> None:
+    kept: dict[str, Any] = {"HTTP_AUTHORIZATION": "Basic x", "HTTP_COOKIE": "a=1", "CONTENT_TYPE": "a/b"}
+    environ = environ_of(
+        HTTP_CONNECTION="Authorization, cookie, content-type, host, x-forwarded-for, X-Forwarded-Proto, gone",
+        HTTP_GONE="1", **kept,
+    )  # fmt: skip
+    request = outgoing(environ)
+    assert fields_of(environ) == {"Content-Type": "a/b", "Authorization": "Basic x", "Cookie": "a=1"}
+    assert {"X-Forwarded-For", "X-Forwarded-Proto"} <= {name for name, _ in request.fields}
+    assert request.host == "shop.example"
+
+
+def test_underscores_of_our_own_servers_clients_are_dropped() -> None:
+    head: Any = parse_request(b"GET / HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: 1.1.1.1\r\nX-Own: 1\r\n\r\n")
+    assert fields_of(environ_of(**{"wsgiproxy.head": head})) == {"X-Own": "1"}
+
+
+def test_the_environ_is_never_changed() -> None:
+    environ = environ_of("POST", "/a%20b?c", b"hello", HTTP_CONNECTION="x-own", HTTP_X_OWN="1")
+    source = environ.pop("wsgi.input")
+    before = copy.copy(environ)
+    environ["wsgi.input"] = source
+    request = outgoing(environ, 1)
+    assert request.body is not None
+    request.body.read_some()
+    del environ["wsgi.input"]
+    assert environ == before
+
+
+# --- the body ---------------------------------------------------------------------------------------------------------
+
+
+class Input:
+    """A foreign ``wsgi.input`` that counts what is asked of it and ends where it must not be read."""
+
+    def __init__(self, data: bytes, error: Exception | None = None) -> None:
+        self.data = io.BytesIO(data)
+        self.asked: list[int] = []
+        self.error = error
+
+    def read(self, size: int) -> bytes:
+        self.asked.append(size)
+        piece = self.data.read(size)
+        if not piece and self.error is not None:
+            raise self.error
+        return piece
+
+
+def all_of(body: Any) -> bytes:
+    data = b""
+    while piece := body.read_some():
+        data += piece
+    return data
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, NO_BODY),
+        ({"CONTENT_LENGTH": ""}, NO_BODY),
+        ({"CONTENT_LENGTH": "0"}, NO_BODY),
+        ({"CONTENT_LENGTH": "5"}, Framing(length=5)),
+        ({"CONTENT_LENGTH": "5", "HTTP_TRANSFER_ENCODING": "chunked"}, Framing(length=5)),  # waitress has decoded it
+        ({"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}, CHUNKED),
+        ({"HTTP_TRANSFER_ENCODING": "Chunked", "wsgi.input_terminated": True}, CHUNKED),
+        ({"wsgi.input_terminated": True}, NO_BODY),  # gunicorn says so of every request
+    ],
+)
+def test_the_framing_is_a_stated_length_or_else_chunked_where_the_host_ends_the_input(
+    more: dict[str, Any], expected: Framing
+) -> None:
+    request = outgoing(environ_of("POST", **more))
+    assert (request.framing, request.body is None) == (expected, expected == NO_BODY)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"HTTP_TRANSFER_ENCODING": "chunked"},  # uWSGI: the body cannot be read here, and must not silently be lost
+        {"HTTP_TRANSFER_ENCODING": "gzip, chunked", "wsgi.input_terminated": True},
+        {"HTTP_TRANSFER_ENCODING": "chunked, chunked", "wsgi.input_terminated": True},
+        {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True, "HTTP_HOST": None},
+    ],
+)
+def test_a_body_whose_end_cannot_be_known_is_refused(more: dict[str, Any]) -> None:
+    with pytest.raises(ClientError) as caught:
+        outgoing(environ_of("POST", **more))
+    assert isinstance(caught.value, NotImplementedByProxyError | BadRequestError)
+
+
+def test_a_sized_input_is_read_in_modest_pieces_and_never_past_its_end() -> None:
+    source = Input(b"x" * 40_000 + b"the next request")
+    body = HostInput(source, Framing(length=40_000))
+    assert all_of(body) == b"x" * 40_000
+    assert body.read_some() == b""
+    assert source.asked == [16384, 16384, 7232]
+
+
+def test_a_terminated_input_is_read_to_its_end() -> None:
+    assert all_of(HostInput(Input(b"x" * 40_000), CHUNKED)) == b"x" * 40_000
+
+
+@pytest.mark.parametrize("error", [None, OSError("gone"), EOFError("gone"), ConnectionResetError()])
+def test_an_input_that_ends_early_is_a_client_that_has_gone(error: Exception | None) -> None:
+    body = HostInput(Input(b"half", error), Framing(length=9))
+    assert body.read_some() == b"half"
+    with pytest.raises(ClientDisconnectedError):
+        body.read_some()
+
+
+def replayable(*pieces: bytes) -> tuple[ReplayableBody, list[bytes]]:
+    source = list(pieces)
+
+    class Source:
+        def read_some(self) -> bytes:
+            return source.pop(0) if source else b""
+
+    return ReplayableBody(Source()), source
+
+
+def test_a_body_up_to_64_kib_can_be_sent_again_from_any_point() -> None:
+    pieces = [b"a" * 30_000, b"b" * 30_000, b"c" * 5536]
+    body, left = replayable(*pieces)
+    body.read_some()
+    body.rewind()
+    assert body.read_some() == pieces[0]
+    assert body.read_some() == pieces[1]
+    for _ in range(2):
+        body.rewind()
+        assert all_of(body) == b"".join(pieces)
+        assert body.can_rewind
+    assert left == []
+
+
+def test_a_body_over_64_kib_streams_through_and_is_not_kept() -> None:
+    body, _ = replayable(b"a" * 65_536, b"b", b"c")
+    first = body.read_some()
+    assert body.can_rewind
+    body.rewind()
+    assert body.read_some() == first
+    assert body.read_some() == b"b"
+    assert not body.can_rewind
+    assert body._kept == []
+    assert all_of(body) == b"c"
