@@ -234,7 +234,7 @@ class Demo:
         said, said_at, next_at = "", 0.0, time.monotonic()
         while not self._stopping and time.monotonic() < end:
             self._step(0.1)
-            if self._proxy.poll() is not None:
+            if self._proxy.poll() is not None and not self._stopping:  # Ctrl-C reaches the children too
                 print(f"the proxy has ended (exit code {self._proxy.returncode})")
                 return 1
             now = time.monotonic()

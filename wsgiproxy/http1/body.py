@@ -75,6 +75,11 @@ class BodyReader:
         self.received += len(piece)
         return piece
 
+    @property
+    def failed(self) -> bool:
+        """Whether reading has raised: nobody knows where the body ends."""
+        return self._failure is not None
+
     def refuse(self, error: ProxyError) -> None:
         """Read no further: this and every further read raises ``error``, and the body never finishes."""
         self.finished = False

@@ -26,8 +26,8 @@ NEVER_NOMINATED = frozenset({
 _FORWARDED_PREFIX = "x-forwarded-"
 
 # Never sent on as the client sent them: one hop's own, decided anew by us (Host, Content-Length, Expect), believed only
-# from trusted proxies (Forwarded, X-Real-IP), or dangerous to CGI programs (Proxy, the class of CVE-2016-5385).
-_NOT_FORWARDED = HOP_BY_HOP | {"content-length", "expect", "forwarded", "host", "http2-settings", "proxy", "x-real-ip"}
+# from trusted proxies (Forwarded, X-Real-IP).
+_NOT_FORWARDED = HOP_BY_HOP | {"content-length", "expect", "forwarded", "host", "http2-settings", "x-real-ip"}
 
 # Spelled as browsers and common clients spell them: a set look-up settles most fields without lower-casing the name.
 _COMMON = (
@@ -50,12 +50,17 @@ _COMMON_ANSWER = (
 )  # fmt: skip
 END_TO_END_ANSWER = frozenset(_COMMON_ANSWER) | frozenset(name.lower() for name in _COMMON_ANSWER)
 
-UNDERSCORE = ""  # stands in an environ for all names with an underscore
+UNFIT = ""  # stands in an environ for all names that are unfit for one, see ``is_unfit``
+
+
+def is_unfit(name: str) -> bool:
+    """Whether CGI would take a field for another one: for its underscore, or as HTTP_PROXY (httpoxy, CVE-2016-5385)."""
+    return "_" in name or name.lower() == "proxy"
 
 
 def _environ_key(name: str) -> str:
-    if "_" in name:
-        return UNDERSCORE
+    if is_unfit(name):
+        return UNFIT
     key = name.upper().replace("-", "_")
     return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key
 
@@ -69,8 +74,8 @@ _ENVIRON_KEYS = {
 def environ_of(fields: Fields) -> dict[str, str]:
     """The fields as PEP 3333 has them: ``HTTP_*``, ``CONTENT_TYPE``, ``CONTENT_LENGTH``; repeated ones joined.
 
-    Cookies join with ``; `` (RFC 6265 5.4), the rest with ``,`` (RFC 9110 5.3). Names with an underscore, which CGI
-    cannot tell from a hyphen, leave no more than a key ``UNDERSCORE``.
+    Cookies join with ``; `` (RFC 6265 5.4), the rest with ``,`` (RFC 9110 5.3). Unfit names leave no more than a
+    key ``UNFIT``.
     """
     environ: dict[str, str] = {}
     keys = _ENVIRON_KEYS

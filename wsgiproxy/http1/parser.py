@@ -19,7 +19,7 @@ from wsgiproxy.errors import (
     VersionNotSupportedError,
 )
 from wsgiproxy.http1.framing import request_framing, response_framing
-from wsgiproxy.http1.headers import END_TO_END_ANSWER, HOP_BY_HOP, UNDERSCORE, environ_of, nominated, tokens
+from wsgiproxy.http1.headers import END_TO_END_ANSWER, HOP_BY_HOP, UNFIT, environ_of, is_unfit, nominated, tokens
 from wsgiproxy.http1.message import NO_BODY, Fields, RequestHead, ResponseHead
 
 END_OF_HEAD = b"\r\n\r\n"
@@ -44,7 +44,7 @@ def parse_request(data: bytes, *, max_fields: int = 100, max_target: int = 8192)
     """The request head in ``data``, which ends with the empty line.
 
     ``max_fields`` is a number of fields, ``max_target`` of bytes. Raises a ``ClientError`` with the status to answer:
-    400, 414, 431, 501 or 505. Field names with an underscore are dropped (nginx: underscores_in_headers off).
+    400, 414, 431, 501 or 505. Unfit fields are dropped, see ``headers.is_unfit`` (nginx: underscores_in_headers off).
     """
     text = data.decode("latin-1")
     line = _REQUEST_LINE.match(text)
@@ -53,15 +53,17 @@ def parse_request(data: bytes, *, max_fields: int = 100, max_target: int = 8192)
     method, target, minor = line.groups()
     if len(target) > max_target:
         raise TargetTooLongError(f"request target longer than {max_target} bytes")
-    fields = _fields(text, line.end())
+    start = line.end()
+    count = text.count("\n", start) - 1
+    if count > max_fields:  # before they cost anything
+        raise HeadersTooLargeError(f"more than {max_fields} header fields")
+    fields = _fields(text, start, count)
     if fields is None:
         raise BadRequestError("malformed header field")
-    if len(fields) > max_fields:
-        raise HeadersTooLargeError(f"more than {max_fields} header fields")
     environ = environ_of(fields)
-    if UNDERSCORE in environ:
-        del environ[UNDERSCORE]
-        fields = [field for field in fields if "_" not in field[0]]
+    if UNFIT in environ:
+        del environ[UNFIT]
+        fields = [field for field in fields if not is_unfit(field[0])]
     version = "HTTP/1.1" if minor == "1" else "HTTP/1.0"
     path, query, host = _split_target(method, target, _host(version, environ.get("HTTP_HOST")))
     length, coding = environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING")
@@ -84,8 +86,10 @@ def parse_response(data: bytes, method: str, *, max_fields: int = 1000) -> Respo
     if line is None:
         raise BackendProtocolError(f"malformed status line: {text[:40]!r}")
     minor, code, reason = line.groups()
-    fields = _fields(text, line.end())
-    if fields is None or len(fields) > max_fields:
+    start = line.end()
+    count = text.count("\n", start) - 1
+    fields = _fields(text, start, count) if count <= max_fields else None
+    if fields is None:
         raise BackendProtocolError("malformed or too many header fields")
     version, status = ("HTTP/1.1" if minor == "1" else "HTTP/1.0"), int(code)
     length = coding = connection = None
@@ -125,14 +129,14 @@ def check_partial(data: bytes, start: int = 0, seen: int = 0) -> None:
 
 def parse_trailers(data: bytes, max_fields: int) -> Fields | None:
     """The trailer fields in ``data`` (whole lines, no empty one), or None where they are malformed or too many."""
-    fields = _fields("\n" + data.decode("latin-1") + "\r\n", 1)
-    return fields if fields is not None and len(fields) <= max_fields else None
+    count = data.count(b"\n")
+    return _fields("\n" + data.decode("latin-1"), 1, count) if count <= max_fields else None
 
 
-def _fields(text: str, start: int) -> Fields | None:
-    """All fields from ``start`` to the empty line; None where any line is not a field."""
+def _fields(text: str, start: int, count: int) -> Fields | None:
+    """All fields from ``start``, where ``count`` lines are meant to be one each; None where any is not."""
     fields: Fields = _FIELD.findall(text, start)
-    if len(fields) != text.count("\n", start) - 1:
+    if len(fields) != count:
         return None
     if " \r\n" in text or "\t\r\n" in text:
         fields = [(name, value.rstrip(" \t")) for name, value in fields]

@@ -26,7 +26,7 @@ _QUOTED_SLASH = re.compile("%2[Ff]")
 _AFTER_AUTHORITY = re.compile("[a-zA-Z]+://[^/?#]*")  # what precedes the path in an absolute-form target
 _MAX_FIELDS = 1000  # the host server has its own limits: these only bound our work
 _MAX_TARGET = 64 * 1024
-_NOT_FROM_ENVIRON = frozenset({"HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE", "HTTP_TRANSFER_ENCODING"})
+_NOT_FROM_ENVIRON = frozenset({"HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE", "HTTP_PROXY", "HTTP_TRANSFER_ENCODING"})
 
 
 def head_of(environ: dict[str, Any]) -> RequestHead:

@@ -67,6 +67,11 @@ class RequestInput:
         while line := self.readline():
             yield line
 
+    @property
+    def failed(self) -> bool:
+        """Whether reading has raised, so that no further request can be found behind this body."""
+        return self._reader is not None and self._reader.failed
+
     def take_back_continue(self) -> bool:
         """Send no 100 (Continue) any more, since the final head goes out; whether the client still waited for one."""
         waited, self._before_read = self._before_read is not None, None

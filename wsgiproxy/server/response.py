@@ -194,6 +194,8 @@ class Response:
         """Transfer-Encoding and Connection, as the request's version and the body's length ask for."""
         http11 = self._head.version == "HTTP/1.1"
         lines = ""
+        if self._body.failed:
+            self._keep_alive = False
         if self._head.expect_continue and self._body.take_back_continue():
             self._keep_alive = False  # the client may send the body all the same, or not
         if length is None and not self._no_body:

@@ -229,9 +229,9 @@ def test_a_body_that_was_refused_never_finishes() -> None:
 
 def test_many_tiny_chunks_take_linear_time() -> None:
     data = b"1\r\na\r\n" * 100_000 + b"0\r\n\r\n"
-    started = time.perf_counter()
+    started = time.process_time()
     assert outcome(cut(data, range(0, len(data), 65536))) == (b"a" * 100_000, b"")
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 EXTENSIONS = st.sampled_from([b"", b";a", b";a=b", b' ; a="b c"', b";"])

@@ -6,7 +6,7 @@ from wsgiproxy.http1.headers import (
     END_TO_END_ANSWER,
     HOP_BY_HOP,
     NEVER_NOMINATED,
-    UNDERSCORE,
+    UNFIT,
     environ_of,
     forwardable,
     nominated,
@@ -36,7 +36,7 @@ def test_repeated_fields_are_joined(name: str, joined: str) -> None:
 
 def test_a_name_with_an_underscore_never_takes_the_place_of_one_with_a_hyphen() -> None:
     environ = environ_of([("X-Forwarded-For", "1.1.1.1"), ("X_Forwarded_For", "6.6.6.6"), ("Content_Length", "9")])
-    assert environ.pop(UNDERSCORE)
+    assert environ.pop(UNFIT)
     assert environ == {"HTTP_X_FORWARDED_FOR": "1.1.1.1"}
 
 
@@ -75,7 +75,7 @@ def test_a_request_loses_its_hop_by_hop_and_nominated_fields_on_the_way() -> Non
     fields = [
         ("Host", "x"), ("Connection", "keep-alive, X-Mine"), ("Keep-Alive", "5"), ("X-Mine", "1"), ("TE", "trailers"),
         ("Trailer", "a"), ("Transfer-Encoding", "chunked"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AA"),
-        ("Proxy-Connection", "close"), ("Proxy-Authorization", "b"), ("Proxy", "http://evil/"), ("Expect", "x"),
+        ("Proxy-Connection", "close"), ("Proxy-Authorization", "b"), ("Expect", "x"),
         ("Content-Length", "4"), ("X-Forwarded-For", "6.6.6.6"), ("x-forwarded-proto", "https"),
         ("Forwarded", "for=6.6.6.6"), ("X-Real-IP", "6.6.6.6"),
         ("Accept", "1"), ("X-Other", "2"), ("ACCEPT", "3"), ("cookie", "4"),

@@ -55,8 +55,9 @@ def test_every_token_is_a_name(name: str) -> None:
     assert parse("GET / HTTP/1.1", f"{name}: v").fields[1] == (name, "v")
 
 
-def test_names_with_an_underscore_are_dropped() -> None:
-    head = parse("GET / HTTP/1.1", "X_Forwarded_For: 6.6.6.6", "Content_Length: 5", "Transfer_Encoding: chunked")
+def test_names_that_cgi_takes_for_other_ones_are_dropped() -> None:
+    unfit = ("X_Forwarded_For: 6.6.6.6", "Content_Length: 5", "Transfer_Encoding: chunked", "pROXY: http://evil/")
+    head = parse("GET / HTTP/1.1", *unfit)
     assert head.fields == [("Host", "x")]
     assert head.environ == {"HTTP_HOST": "x"}
     assert head.framing == NO_BODY
@@ -255,9 +256,9 @@ def test_limits_are_exact() -> None:
     ],
 )
 def test_a_large_bad_head_is_refused_in_linear_time(data: bytes) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert status_of(data, max_target=1_000_000) in (400, 431)
-    assert time.perf_counter() - started < 0.05
+    assert time.process_time() - started < 0.05
 
 
 LEGAL = b"".join([b"POST /a?b HTTP/1.1\r\n", b"Host: x\r\n", b"Content-Length: 3\r\n", b"X-A: b, c \r\n", b"\r\n"])

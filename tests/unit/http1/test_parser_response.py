@@ -121,10 +121,10 @@ def test_an_answer_says_how_it_ends_and_what_follows(
 
 def test_a_flood_of_fields_is_refused_fast() -> None:
     data = b"HTTP/1.1 200 OK\r\n" + b"Connection: a\r\n" * 20_000 + b"\r\n"
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(BackendProtocolError):
         parse_response(data, "GET")
-    assert time.perf_counter() - started < 0.05
+    assert time.process_time() - started < 0.05
 
 
 def test_a_reason_phrase_is_cut_to_a_bearable_length() -> None:

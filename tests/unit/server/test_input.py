@@ -133,6 +133,6 @@ def test_a_large_body_read_in_pieces_does_not_gather() -> None:
 
 def test_a_body_read_byte_by_byte_costs_linear_time() -> None:
     body = input_of(bytes(2 * PIECE))
-    started = time.perf_counter()
+    started = time.process_time()
     assert sum(1 for _ in iter(lambda: body.read(1), b"")) == 2 * PIECE
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2

@@ -269,12 +269,12 @@ class TestWaits:
     def test_a_client_that_reads_slowly_is_not_cut(self) -> None:
         gate = Gate(size=24_000_000)
         gate.opened.set()
-        with serving(gate, timeouts=schema.ClientTimeouts(write=0.3)) as running:
+        with serving(gate, timeouts=schema.ClientTimeouts(write=1.0)) as running:
             client = ask(running)
             client.read_to(b"\r\n\r\n")
             for _ in range(10):
                 client.read_exactly(2_400_000)
-                gevent.sleep(0.08)
+                gevent.sleep(0.12)
             assert client.get("/open").status == 200
 
 
