@@ -56,7 +56,18 @@ def lack(reason: str) -> NoReturn:
 @pytest.fixture
 def start(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start]:
     """``start([program, ...])``: a running ``Process`` that ends with the test; its output is shown if that fails."""
-    processes: list[Process] = request.node.stash.setdefault(PROCESSES, [])
+    yield from starting(tmp_path, request.node)
+
+
+@pytest.fixture(scope="module")
+def start_for_module(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Start]:
+    """``start`` for processes that all tests of a module share."""
+    yield from starting(tmp_path_factory.mktemp("processes"), request.node)
+
+
+def starting(folder: Path, node: pytest.Item | pytest.Collector) -> Iterator[Start]:
+    """A ``start`` function whose processes log into ``folder`` and end when this generator goes on."""
+    processes: list[Process] = node.stash.setdefault(PROCESSES, [])
 
     def start_one(
         argv: Sequence[str | Path],
@@ -65,7 +76,7 @@ def start(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start]:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> Process:
-        log = tmp_path / f"process-{len(processes)}.log"
+        log = folder / f"process-{len(processes)}.log"
         process = Process(argv, log, name=name, env=env, cwd=cwd)
         processes.append(process)
         return process
@@ -82,7 +93,7 @@ def pytest_runtest_makereport(
     """Add the output of the test's processes to its failure."""
     report = yield
     if report.failed:
-        for process in item.stash.get(PROCESSES, []):
+        for process in (process for node in item.listchain() for process in node.stash.get(PROCESSES, [])):
             title = f"output of {process.name} (pid {process.pid}, status {process.returncode})"
             report.sections.append((title, process.output()[-OUTPUT_TAIL:]))
     return report

@@ -112,11 +112,11 @@ class Process:
         """Wait until ``host:port`` accepts connections."""
         self._wait(lambda: accepts(port, host), timeout, f"{self.name} to listen on {host}:{port}")
 
-    def wait_for_line(self, text: str, timeout: float = 10.0) -> str:
-        """Wait until ``text`` stands in a whole line of the output; that line."""
+    def wait_for_line(self, text: str, timeout: float = 10.0, after: int = 0) -> str:
+        """Wait until ``text`` stands in a whole line of the output, from its character ``after`` on; that line."""
 
         def line_with_text() -> str:
-            lines = self.output().splitlines(keepends=True)
+            lines = self.output()[after:].splitlines(keepends=True)
             return next((line for line in lines if text in line and line.endswith("\n")), "")
 
         return self._wait(line_with_text, timeout, f"{self.name} to print {text!r}").rstrip("\n")

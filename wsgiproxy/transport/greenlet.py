@@ -1,9 +1,9 @@
 """The gevent driver: raw non-blocking sockets and the hub's own watchers.
 
 Made for many small exchanges on one core. Each stream starts one read watcher when it is made and leaves it started, so
-that a wait costs no system call but the loop's own; a watcher that fires while nobody reads is stopped until that has
-been read, which is how the end of an idle connection is noticed. Every read waits for the hub once, even where bytes
-are at hand: a fast stream must not keep it from the others. A wait notes its deadline and nothing more: a coarse sweep of the hub's timer
+that a wait costs no system call but the loop's own. A watcher that fires while nobody reads is stopped until that has
+been read, which is how the end of an idle connection is noticed; no two reads in a row pass the hub by, so that a fast
+stream does not keep it from the others. A wait notes its deadline and nothing more: a coarse sweep of the hub's timer
 finds the few that are late. This module must not know HTTP or configuration.
 """
 
