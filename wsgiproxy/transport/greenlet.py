@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 import time
 from collections.abc import Callable
 from math import inf
@@ -27,6 +28,7 @@ from wsgiproxy.transport.stream import BACKEND, SWEEP_INTERVAL, Event, PeerError
 
 _READ = 1  # libev's EV_READ
 _WRITE = 2  # libev's EV_WRITE
+_LINGER_NONE = struct.pack("ii", 1, 0)  # socket(7): on, and for no second
 _FULL_QUEUE_PAUSE = 0.01  # seconds between two tries to get into the full queue of a Unix socket
 
 _monotonic = time.monotonic
@@ -127,12 +129,6 @@ class GreenletStream:
                     self._arm()
                 return data
 
-    def recv_into(self, buffer: memoryview, deadline: float) -> int:
-        """The same into ``buffer``; 0 at the end of the stream."""
-        data = self.recv(len(buffer), deadline)
-        buffer[: len(data)] = data
-        return len(data)
-
     def send_all(self, data: bytes | memoryview, timeout: float) -> None:
         """Send all of ``data``; the peer must take some of it every ``timeout`` seconds."""
         if self._failure is not None:
@@ -178,7 +174,7 @@ class GreenletStream:
     def reset(self) -> None:
         """Close so that the peer sees a reset instead of a clean end."""
         if self._sock is not None:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
             self.close()
 
     def close(self) -> None:

@@ -43,9 +43,6 @@ class Stream(Protocol):
     def recv(self, size: int, deadline: float) -> bytes:
         """Up to ``size`` bytes as soon as any are there; ``b""`` at the end of the stream."""
 
-    def recv_into(self, buffer: memoryview, deadline: float) -> int:
-        """The same into ``buffer``; 0 at the end of the stream."""
-
     def send_all(self, data: bytes | memoryview, timeout: float) -> None:
         """Send all of ``data``; the peer must take some of it every ``timeout`` seconds."""
 

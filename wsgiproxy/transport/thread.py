@@ -47,10 +47,6 @@ class ThreadStream:
         """Up to ``size`` bytes as soon as any are there; ``b""`` at the end of the stream."""
         return self._wait_for(self._socket.recv, size, deadline - time.monotonic(), self._errors.read_timeout)
 
-    def recv_into(self, buffer: memoryview, deadline: float) -> int:
-        """The same into ``buffer``; 0 at the end of the stream."""
-        return self._wait_for(self._socket.recv_into, buffer, deadline - time.monotonic(), self._errors.read_timeout)
-
     def send_all(self, data: bytes | memoryview, timeout: float) -> None:
         """Send all of ``data``; the peer must take some of it every ``timeout`` seconds.
 

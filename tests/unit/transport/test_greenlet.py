@@ -38,15 +38,6 @@ def test_recv_waits_for_what_comes_later(pair: Pair) -> None:
     assert join() == b"later"
 
 
-def test_recv_into_fills_a_buffer_and_counts(pair: Pair) -> None:
-    buffer = bytearray(8)
-    pair.peer.sendall(b"hello")
-    assert pair.stream.recv_into(memoryview(buffer), soon()) == 5
-    assert bytes(buffer) == b"hello\0\0\0"
-    pair.peer.close()
-    assert pair.stream.recv_into(memoryview(buffer), soon()) == 0
-
-
 def test_the_end_of_the_stream_is_no_bytes_as_often_as_one_asks(pair: Pair) -> None:
     pair.peer.close()
     assert [pair.stream.recv(100, soon()) for _ in range(2)] == [b"", b""]

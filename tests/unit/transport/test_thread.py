@@ -112,15 +112,6 @@ def test_recv_takes_no_more_than_it_was_asked_for(pair: Pair) -> None:
     assert pair.stream.recv(100, soon()) == b"llo"
 
 
-def test_recv_into_fills_a_buffer_and_counts(pair: Pair) -> None:
-    buffer = bytearray(8)
-    pair.peer.sendall(b"hello")
-    assert pair.stream.recv_into(memoryview(buffer), soon()) == 5
-    assert bytes(buffer) == b"hello\0\0\0"
-    pair.peer.close()
-    assert pair.stream.recv_into(memoryview(buffer), soon()) == 0
-
-
 def test_the_end_of_the_stream_is_no_bytes(pair: Pair) -> None:
     pair.peer.close()
     assert [pair.stream.recv(100, soon()) for _ in range(2)] == [b"", b""]
@@ -322,7 +313,6 @@ def test_every_call_after_an_abort_raises_the_first_reason(pair: Pair) -> None:
     pair.stream.abort(ResetError("second"))
     calls: list[Callable[[], object]] = [
         lambda: pair.stream.recv(1, soon()),
-        lambda: pair.stream.recv_into(memoryview(bytearray(1)), soon()),
         lambda: pair.stream.send_all(b"x", 1.0),
     ]
     for call in calls:
