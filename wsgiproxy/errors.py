@@ -29,7 +29,6 @@ class Retry(enum.Enum):
 
     NEVER = "never"
     ALWAYS = "always"  # not one byte of the request was sent
-    REPLAYABLE = "replayable"  # a reused connection was already dead: safe if the body can be sent again
     IDEMPOTENT = "idempotent"  # the backend may have acted on it: only methods that may be repeated (RFC 9110 9.2.2)
 
 
@@ -91,9 +90,13 @@ class ConnectTimeout(BackendError):
 
 
 class StaleConnectionError(BackendError):
-    """A reused connection died before any byte of the answer came back."""
+    """A reused connection died before any byte of the answer came back.
 
-    retry = Retry.REPLAYABLE
+    Worth a fresh connection to the same backend: most likely it was closed for having been idle too long. ``retry`` is
+    ``ALWAYS`` where not even the request could be sent.
+    """
+
+    retry = Retry.IDEMPOTENT
     reason = "stale_connection"
 
 

@@ -191,9 +191,13 @@ def test_a_get_that_no_backend_answers_is_tried_on_each(scene: Scene) -> None:
     assert seen(scene, "GET /hold/silent") == ["a", "b"]
 
 
-def test_a_post_that_was_sent_is_not_sent_again(scene: Scene) -> None:
-    for target, status in (("/cut/head", 502), ("/hold/silent", 504)):
-        assert scene[0].ask(target, "POST", b"order", headers=FRESH).status == status
+@pytest.mark.parametrize("headers", [{}, FRESH], ids=["kept", "fresh"])
+def test_a_post_that_was_sent_is_not_sent_again(scene: Scene, headers: dict[str, str]) -> None:
+    kind = "fresh" if headers else "kept"
+    for target, status in ((f"/cut/head?{kind}", 502), (f"/hold/silent-{kind}", 504)):
+        for _ in range(2):
+            assert scene[0].ask("/warm").status == 200  # an idle connection to each backend
+        assert scene[0].ask(target, "POST", b"order", headers=headers).status == status
         assert len(seen(scene, f"POST {target}")) == 1
 
 

@@ -6,14 +6,12 @@ request's method and body. This is the only place that decides it.
 
 from __future__ import annotations
 
-from wsgiproxy.errors import BackendError, NoBackendError, Retry
+from wsgiproxy.errors import BackendError, NoBackendError, Retry, StaleConnectionError
 from wsgiproxy.pool.backend import Backend
 from wsgiproxy.pool.pool import Lease, Pool
 from wsgiproxy.proxy.exchange import Exchange
 from wsgiproxy.proxy.request import ReplayableBody
-from wsgiproxy.upstream.messages import UpstreamRequest, UpstreamResponse
-
-IDEMPOTENT = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"})  # RFC 9110 9.2.2
+from wsgiproxy.upstream.messages import IDEMPOTENT, UpstreamRequest, UpstreamResponse
 
 
 def forward(exchange: Exchange, pool: Pool, request: UpstreamRequest) -> tuple[UpstreamResponse, Lease]:
@@ -49,8 +47,8 @@ def _attempt(exchange: Exchange, backend: Backend, request: UpstreamRequest) -> 
     exchange.backend = backend.address
     try:
         return backend.upstream.send(request)
-    except BackendError as error:
-        if error.retry is not Retry.REPLAYABLE or not _may_repeat(error, request):
+    except StaleConnectionError as error:
+        if not _may_repeat(error, request):
             raise
         return backend.upstream.send(request, fresh=True)
 

@@ -24,7 +24,8 @@ from gevent.monkey import get_original
 from greenlet import getcurrent
 
 from wsgiproxy.errors import ConnectError, ConnectTimeout, ProxyError
-from wsgiproxy.transport.stream import BACKEND, SWEEP_INTERVAL, Event, PeerErrors, Task
+from wsgiproxy.transport.stream import BACKEND, Event, PeerErrors, Task
+from wsgiproxy.transport.sweeper import Sweeper
 
 _READ = 1  # libev's EV_READ
 _WRITE = 2  # libev's EV_WRITE
@@ -32,45 +33,6 @@ _LINGER_NONE = struct.pack("ii", 1, 0)  # socket(7): on, and for no second
 _FULL_QUEUE_PAUSE = 0.01  # seconds between two tries to get into the full queue of a Unix socket
 
 _monotonic = time.monotonic
-
-
-class Sweeper:
-    """Finds the waits whose deadline has passed, by looking at each stream once per deadline rather than per wait.
-
-    A stream stands in the bucket of the earliest deadline that it had when it was put there. When a bucket's time
-    comes, the streams in it that have moved on are put into a later one, and those that are late are told so.
-    """
-
-    def __init__(self, loop: Any) -> None:
-        self._buckets: dict[int, set[GreenletStream]] = {}
-        self._next = int(_monotonic() / SWEEP_INTERVAL)
-        self._timer = loop.timer(SWEEP_INTERVAL, SWEEP_INTERVAL, ref=False)
-        self._timer.start(self._sweep)
-
-    def put(self, stream: GreenletStream, deadline: float) -> None:
-        """Look at ``stream`` when ``deadline`` has passed."""
-        index = max(int(deadline / SWEEP_INTERVAL) + 1, self._next)
-        self.remove(stream)
-        stream.bucket = index
-        self._buckets.setdefault(index, set()).add(stream)
-
-    def remove(self, stream: GreenletStream) -> None:
-        """Look at ``stream`` no more."""
-        bucket = self._buckets.get(stream.bucket)
-        if bucket is not None:
-            bucket.discard(stream)
-        stream.bucket = 0
-
-    def _sweep(self) -> None:
-        now = _monotonic()
-        while self._next <= now / SWEEP_INTERVAL:
-            streams = self._buckets.pop(self._next, ())
-            self._next += 1
-            for stream in streams:
-                stream.bucket = 0
-                deadline = stream.check_deadlines(now)
-                if deadline < inf:
-                    self.put(stream, deadline)
 
 
 class GreenletStream:
@@ -146,9 +108,21 @@ class GreenletStream:
                 return
             rest = memoryview(rest)[sent:]
 
-    def is_quiet(self) -> bool:
-        """Whether an idle stream may be used again: the watcher has seen neither bytes nor a hang-up."""
-        return self._armed and self._failure is None
+    def is_quiet(self, look: bool = False) -> bool:
+        """Whether an idle stream may be used again: the watcher has seen neither bytes nor a hang-up.
+
+        ``look`` asks the kernel too, for what has come since the hub last looked.
+        """
+        if not self._armed or self._failure is not None:
+            return False
+        if look:
+            try:
+                self._recv(1, socket.MSG_PEEK)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+        return not look
 
     def watch(self, on_hang_up: Callable[[bool], None] | None) -> None:
         """Have ``on_hang_up(reset)`` called once if the peer closes while nobody reads."""

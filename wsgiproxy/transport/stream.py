@@ -46,8 +46,11 @@ class Stream(Protocol):
     def send_all(self, data: bytes | memoryview, timeout: float) -> None:
         """Send all of ``data``; the peer must take some of it every ``timeout`` seconds."""
 
-    def is_quiet(self) -> bool:
-        """Whether an idle stream may be used again: nothing to read, not closed by the peer. Costs no wait."""
+    def is_quiet(self, look: bool = False) -> bool:
+        """Whether an idle stream may be used again: nothing to read, not closed by the peer. Costs no wait.
+
+        A driver that watches answers from what it has seen so far; ``look`` makes it ask the kernel anew.
+        """
 
     def watch(self, on_hang_up: Callable[[bool], None] | None) -> None:
         """Have ``on_hang_up(reset)`` called once if the peer closes (or resets) while nobody reads; None takes it back.

@@ -56,8 +56,8 @@ class ThreadStream:
         while rest:
             rest = rest[self._wait_for(self._socket.send, rest, timeout, self._errors.write_timeout) :]
 
-    def is_quiet(self) -> bool:
-        """Whether an idle stream may be used again: nothing to read, not closed by the peer. Costs no wait."""
+    def is_quiet(self, look: bool = False) -> bool:
+        """Whether an idle stream may be used again: nothing to read, not closed by the peer. Always asks the kernel."""
         if self._closed or self._error is not None:
             return False
         poll = select.poll()

@@ -39,15 +39,15 @@ class Connector:
         """How many idle connections are held."""
         return len(self._idle)
 
-    def take(self) -> Stream | None:
-        """An idle connection that is still good, or None."""
+    def take(self, look: bool = False) -> Stream | None:
+        """An idle connection that is still good, or None; ``look`` as for ``Stream.is_quiet``."""
         idle = self._idle
         while idle:
             try:
                 close_at, stream = idle.pop()
             except IndexError:  # another thread took the last one
                 return None
-            if stream.is_quiet() and close_at > _monotonic():
+            if stream.is_quiet(look) and close_at > _monotonic():
                 return stream
             stream.close()
         return None

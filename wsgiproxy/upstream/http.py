@@ -15,6 +15,7 @@ from wsgiproxy.config import schema
 from wsgiproxy.errors import (
     BackendProtocolError,
     ResetError,
+    Retry,
     StaleConnectionError,
     TruncatedBodyError,
     WriteTimeout,
@@ -26,7 +27,7 @@ from wsgiproxy.http1.parser import END_OF_HEAD, parse_response
 from wsgiproxy.http1.writer import LAST_CHUNK, chunk, field_lines, request_head
 from wsgiproxy.transport.stream import Stream
 from wsgiproxy.upstream.connector import Connector
-from wsgiproxy.upstream.messages import OnCancel, RequestBody, UpstreamRequest, UpstreamResponse
+from wsgiproxy.upstream.messages import IDEMPOTENT, OnCancel, RequestBody, UpstreamRequest, UpstreamResponse
 
 _MAX_HEAD = 64 * 1024  # bytes of an answer's head (nginx proxy_buffer_size: 4k or 8k; HAProxy tune.bufsize: 16k)
 _MAX_INTERIM = 16  # 1xx answers before the final one
@@ -59,8 +60,11 @@ class HttpUpstream:
         self._connector.configure(block.keep_alive)
 
     def send(self, request: UpstreamRequest, *, fresh: bool = False) -> UpstreamResponse:
-        """Send a request and wait for the head of its answer."""
-        stream = None if fresh else self._connector.take()
+        """Send a request and wait for the head of its answer.
+
+        A request that must not be repeated gets a closer look at the connection that it is to reuse.
+        """
+        stream = None if fresh else self._connector.take(request.method not in IDEMPOTENT)
         if stream is not None:
             return self._exchange(stream, request, True)
         return self._exchange(self._connector.dial(_monotonic() + self._timeouts.connect), request, False)
@@ -95,7 +99,7 @@ class HttpUpstream:
         except ResetError as error:
             exchange.close()
             if reused and not exchange.answered:
-                raise StaleConnectionError(str(error)) from error
+                raise _stale(error, exchange.sent) from error
             raise
         except BaseException:
             exchange.close()
@@ -107,7 +111,7 @@ class _Exchange:
 
     __slots__ = (
         "_connector", "_give_up_at", "_on_cancel", "_piece", "_read_timeout", "_reader", "_reusable", "_stream",
-        "answered",
+        "answered", "sent",
     )  # fmt: skip
 
     def __init__(self, stream: Stream, connector: Connector | None, give_up_at: float = inf) -> None:
@@ -120,6 +124,7 @@ class _Exchange:
         self._reader: BodyReader | None = None  # for what is still to come
         self._reusable = False
         self._read_timeout = 0.0
+        self.sent = False  # a byte of the request has left
         self.answered = False  # a byte of the answer has come
 
     def run(self, request: UpstreamRequest, host: str, timeouts: schema.PoolTimeouts) -> UpstreamResponse:
@@ -132,6 +137,7 @@ class _Exchange:
         head_bytes = _request_head(request, host)
         if request.body is None:
             stream.send_all(head_bytes, timeouts.write)
+            self.sent = True
             sent_whole, early = True, b""
         else:
             sent_whole, early = self._send_with_body(stream, head_bytes, request, request.body, timeouts.write)
@@ -231,6 +237,7 @@ class _Exchange:
                     break
                 left -= len(piece)
                 stream.send_all(data + (chunk(piece) if chunked else piece), timeout)
+                self.sent = True
                 data = b""
                 if left and not stream.is_quiet():
                     received = stream.recv(_RECEIVE, self._deadline())
@@ -240,6 +247,8 @@ class _Exchange:
             if data or chunked:
                 stream.send_all(data + (LAST_CHUNK if chunked else b""), timeout)
         except ResetError:
+            if not self.sent:
+                raise
             return False, early  # it may have refused the body and said so: what it said is read next
         except WriteTimeout:
             if stream.is_quiet():
@@ -283,6 +292,14 @@ def _check_partial(data: bytes) -> None:
 def _is_interim(data: bytes) -> bool:
     """Whether all of ``data`` is whole 1xx answers."""
     return _INTERIM.fullmatch(data) is not None
+
+
+def _stale(error: ResetError, sent: bool) -> StaleConnectionError:
+    """What a dead reused connection means: before a byte of the request has left, another try is always safe."""
+    stale = StaleConnectionError(str(error))
+    if not sent:
+        stale.retry = Retry.ALWAYS
+    return stale
 
 
 def _request_head(request: UpstreamRequest, host: str) -> bytes:

@@ -14,6 +14,8 @@ from wsgiproxy.config import schema
 from wsgiproxy.errors import ProxyError
 from wsgiproxy.http1.message import NO_BODY, Fields, Framing
 
+IDEMPOTENT = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"})  # may be repeated (RFC 9110 9.2.2)
+
 # Given a function, arranges that it is called with the reason once the client has gone; given None, takes that back.
 OnCancel = Callable[[Callable[[ProxyError], None] | None], None]
 

@@ -14,6 +14,7 @@ from wsgiproxy.errors import (
     NoBackendError,
     ReadTimeout,
     ResetError,
+    Retry,
     StaleConnectionError,
     WriteTimeout,
 )
@@ -116,7 +117,14 @@ def test_an_answer_that_is_none_is_never_repeated() -> None:
 # --- stale connections ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
+def unsent() -> StaleConnectionError:
+    """A connection that was dead before a byte of the request had left."""
+    error = StaleConnectionError("dead")
+    error.retry = Retry.ALWAYS
+    return error
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
 def test_a_stale_connection_is_tried_once_more_on_a_fresh_one_of_the_same_backend(method: str) -> None:
     one, two = FakeUpstream(StaleConnectionError("dead")), FakeUpstream()
     trial = Trial(one, two)
@@ -125,8 +133,22 @@ def test_a_stale_connection_is_tried_once_more_on_a_fresh_one_of_the_same_backen
     assert (trial.exchange.attempts, trial.failures) == (1, [0, 0])
 
 
+def test_a_post_that_went_out_on_a_stale_connection_is_not_sent_again() -> None:
+    one, two = FakeUpstream(StaleConnectionError("dead")), FakeUpstream()
+    trial = Trial(one, two)
+    trial.fail(StaleConnectionError, "POST", body_of(b"hello"))
+    assert (one.fresh, two.requests) == ([False], [])
+
+
+def test_a_post_that_could_not_go_out_on_a_stale_connection_is_sent_on_a_fresh_one() -> None:
+    one, two = FakeUpstream(unsent()), FakeUpstream()
+    trial = Trial(one, two)
+    trial.forward("POST", body_of(b"hello"))
+    assert (one.fresh, one.received, two.requests) == ([False, True], [b"hello", b"hello"], [])
+
+
 def test_a_stale_connection_and_then_none_at_all_goes_to_another_backend() -> None:
-    one, two = FakeUpstream(StaleConnectionError("dead"), ConnectError("refused")), FakeUpstream()
+    one, two = FakeUpstream(unsent(), ConnectError("refused")), FakeUpstream()
     trial = Trial(one, two)
     trial.forward("POST", body_of(b"hello"))
     assert (one.fresh, two.fresh) == ([False, True], [False])
@@ -134,7 +156,7 @@ def test_a_stale_connection_and_then_none_at_all_goes_to_another_backend() -> No
 
 
 def test_a_post_that_is_reset_on_the_fresh_connection_is_not_repeated_again() -> None:
-    one, two = FakeUpstream(StaleConnectionError("dead"), ResetError("reset")), FakeUpstream()
+    one, two = FakeUpstream(unsent(), ResetError("reset")), FakeUpstream()
     trial = Trial(one, two)
     trial.fail(ResetError, "POST", body_of(b"hello"))
     assert (len(one.requests), two.requests) == (2, [])

@@ -45,7 +45,7 @@ class ScriptedClient:
         assert not self.shut_down
         self.sent += data
 
-    def is_quiet(self) -> bool:
+    def is_quiet(self, look: bool = False) -> bool:
         return not self.script
 
     def watch(self, on_hang_up: Callable[[bool], None] | None) -> None:

@@ -29,7 +29,7 @@ class FakeStream:
     def __repr__(self) -> str:
         return self.name
 
-    def is_quiet(self) -> bool:
+    def is_quiet(self, look: bool = False) -> bool:
         return self.quiet and not self.closed
 
     def watch(self, on_hang_up: Callable[[bool], None] | None) -> None:
