@@ -96,8 +96,11 @@ class Connection:
             self._server.forget(self)
 
     def finish(self) -> None:
-        """Close the connection if it is between two requests; else the answer under way is its last, and says so."""
-        if self.idle:
+        """Close the connection if it is between two requests; else the answer under way is its last, and says so.
+
+        A request that has come, but was not read yet, is served.
+        """
+        if self.idle and self._stream.is_quiet(look=True):
             self._stream.abort(ClientDisconnectedError("the server is stopping"))
         elif self._response is not None:
             self._response.be_last()

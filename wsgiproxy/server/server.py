@@ -24,6 +24,7 @@ from wsgiproxy.transport.stream import CLIENT
 
 _READ = 1  # libev's EV_READ
 _ACCEPT_AT_ONCE = 64  # connections accepted before the others get their turn
+_LAST_ACCEPTS = 64  # times that, before the listening socket is closed
 _ACCEPT_PAUSE = 0.25  # seconds without accepting after the descriptors have run out
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -67,8 +68,10 @@ class Server:
         self._watcher.start(self._accept)
 
     def stop_accepting(self) -> None:
-        """Close the listening socket. Idempotent."""
+        """Take the clients that the kernel holds for us, then close the listening socket. Idempotent."""
         if self._watcher is not None:
+            for _ in range(_LAST_ACCEPTS if self._watcher.active else 0):
+                self._accept()
             self._watcher.stop()
             self._watcher.close()
             self._watcher = None
