@@ -95,15 +95,15 @@ class Connection:
             self._stream.close()
             self._server.forget(self)
 
-    def finish(self) -> None:
-        """Close the connection if it is between two requests; else the answer under way is its last, and says so.
+    def be_last(self) -> None:
+        """The answer under way, if there is one, is the connection's last and says so."""
+        if self._response is not None:
+            self._response.be_last()
 
-        A request that has come, but was not read yet, is served.
-        """
+    def close_idle(self) -> None:
+        """Close the connection if it is between two requests; one that has come but was not read yet is served."""
         if self.idle and self._stream.is_quiet(look=True):
             self._stream.abort(ClientDisconnectedError("the server is stopping"))
-        elif self._response is not None:
-            self._response.be_last()
 
     def cut(self) -> None:
         """Close the connection whatever it is doing."""

@@ -25,6 +25,7 @@ from wsgiproxy.transport.stream import CLIENT
 _READ = 1  # libev's EV_READ
 _ACCEPT_AT_ONCE = 64  # connections accepted before the others get their turn
 _LAST_ACCEPTS = 64  # times that, before the listening socket is closed
+_IDLE_GRACE = 0.5  # seconds that a drain leaves to idle connections
 _ACCEPT_PAUSE = 0.25  # seconds without accepting after the descriptors have run out
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -78,12 +79,20 @@ class Server:
         self._sock.close()
 
     def drain(self, timeout: float) -> bool:
-        """Stop accepting, let the requests under way end within ``timeout`` seconds, cut the rest; whether none was."""
+        """Stop accepting, let the requests under way end within ``timeout`` seconds, cut the rest; whether none was.
+
+        Idle connections get a moment in which their next request, most likely on its way from a busy client, is still
+        answered, with ``Connection: close``; then they are closed.
+        """
         self.stop_accepting()
         self.draining = True
         for connection in list(self._connections):
-            connection.finish()
-        clean = self._wait_empty(timeout)
+            connection.be_last()
+        grace = min(_IDLE_GRACE, timeout)
+        clean = self._wait_empty(grace)
+        for connection in list(self._connections):
+            connection.close_idle()
+        clean = clean or self._wait_empty(timeout - grace)
         self.close()
         return clean
 
