@@ -41,7 +41,7 @@ class Host(NamedTuple):
 def _gunicorn(name: str, worker_class: str, *options: str, driver: str = "thread", workers: int = 1) -> Host:
     command = (
         *("-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--worker-class", worker_class, "--workers", str(workers)),
-        *("--worker-tmp-dir", "/dev/shm", "--graceful-timeout", "3", "--keep-alive", "15"),
+        *("--worker-tmp-dir", "/dev/shm", "--graceful-timeout", "3", "--keep-alive", "15", "--no-control-socket"),
         *("--forwarded-allow-ips", ""),  # or it would believe the X-Forwarded-Proto of our forging clients
         *(*options, "{app}"),
     )
@@ -64,16 +64,19 @@ OWN = Host("own server", ("-m", "tests.hosts.own_server", "{port}", PREFIX), "gr
 HOSTS = (GTHREAD, GTHREAD_PRELOADED, GEVENT, GEVENT_PRELOADED, SYNC, WAITRESS, WSGIREF, OWN)
 
 
-def on_hosts(cannot: Mapping[Host, str] | None = None, hosts: tuple[Host, ...] = HOSTS) -> pytest.MarkDecorator:
+def on_hosts(
+    cannot: Mapping[Host, str] | None = None, *, hosts: tuple[Host, ...] = HOSTS, run: bool = True
+) -> pytest.MarkDecorator:
     """Run a test in each of ``hosts``.
 
-    Those that ``cannot`` pass it, each with its reason, must fail it, or the table that says so is wrong.
+    Those that ``cannot`` pass it, each with its reason, must fail it, or the table that says so is wrong; or it is not
+    ``run`` there.
     """
 
     def marks(host: Host) -> tuple[pytest.MarkDecorator, ...]:
         reason = (cannot or {}).get(host)
         failures = (AssertionError, OSError, http.client.HTTPException)
-        return () if reason is None else (pytest.mark.xfail(reason=reason, strict=True, raises=failures),)
+        return () if reason is None else (pytest.mark.xfail(reason=reason, strict=True, raises=failures, run=run),)
 
     return pytest.mark.parametrize(
         "mounted", [pytest.param(host, id=host.name, marks=marks(host)) for host in hosts], indirect=True
