@@ -55,6 +55,13 @@ class NoBackendError(ProxyError):
         self.retry_after = retry_after
 
 
+class OutOfResourcesError(ProxyError):
+    """This process has no descriptor or memory left for a connection to a backend: no backend is to blame."""
+
+    status = 503
+    reason = "out_of_resources"
+
+
 class NotFoundError(ProxyError):
     """No route matches the request."""
 
@@ -67,7 +74,7 @@ class NotFoundError(ProxyError):
 
 
 class BackendError(ProxyError):
-    """Anything that a backend did wrong; ``backend`` is filled in by whoever knows its name."""
+    """Anything that a backend did wrong."""
 
     status = 502
     blame = Blame.BACKEND

@@ -70,7 +70,10 @@ def load(path: str | os.PathLike[str]) -> Loaded:
         raise InvalidConfigError(
             [ConfigError(problem, file=file, line=before.count(b"\n") + 1, column=column)]
         ) from error
-    return loads(text, file)
+    loaded = loads(text, file)
+    if loaded.config == schema.Config():  # most likely an editor or a full disk was at work
+        _refuse("is empty: without a route everything would be answered with 404", file)
+    return loaded
 
 
 def loads(text: str, file: str) -> Loaded:

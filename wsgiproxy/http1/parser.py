@@ -34,6 +34,7 @@ _OTHER_VERSION = re.compile(rf"{_METHOD} [\x21-\x7e]++ HTTP/[0-9](?:\.[0-9])?\r\
 _STATUS_LINE = re.compile(rf"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ({VALUE}*+))?\r\n")
 _AUTHORITY = r"(?:\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._~!$&'()*+;=%\-]++)(?::[0-9]{0,5})?"
 _HOST = re.compile(_AUTHORITY)
+_PORT = re.compile(r"(?::([0-9]*))?\Z")
 _ABSOLUTE = re.compile(rf"(?i:https?)://({_AUTHORITY})(/[^#]*)?(\?[^#]*)?")
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _STARTS_REQUEST = re.compile(rf"{_METHOD}(?: |\Z)".encode())
@@ -113,6 +114,8 @@ def parse_response(data: bytes, method: str, *, max_fields: int = 1000) -> Respo
         kept = [field for field in kept if field[0].lower() not in taken]
     framing = response_framing(method, status, version, length, coding)
     keep_alive = _keeps_alive(version, connection) and not framing.until_close
+    if framing.length == 0 and (coding is not None or (length is not None and length.strip("0"))):
+        keep_alive = False  # a backend that announces a body where none may be could send it after all
     return ResponseHead(status, (reason or "")[:_MAX_REASON], version, kept, framing, keep_alive)
 
 
@@ -155,7 +158,7 @@ def _host(version: str, value: str | None) -> str:
         if version == "HTTP/1.1":
             raise BadRequestError("no Host field")
         return ""
-    if _HOST.fullmatch(value) is None:
+    if _HOST.fullmatch(value) is None or int(_PORT.findall(value)[0] or 0) > 65535:
         raise BadRequestError("illegal, empty or repeated Host field")
     return value
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from wsgiproxy.config import schema
 from wsgiproxy.config.values import parse_status_range
-from wsgiproxy.errors import ProxyError
+from wsgiproxy.errors import OutOfResourcesError, ProxyError
 from wsgiproxy.http1.message import Fields
 from wsgiproxy.pool.backend import Backend
 from wsgiproxy.pool.pool import Pool
@@ -86,7 +86,8 @@ class _Loop:
             block = self._block
             reason = probe(self._backend, block)
             if not self._stopped:
-                self._record(reason, block)
+                if reason is not None:
+                    self._record(reason, block)
                 wake.wait(block.interval * (1 + self._uniform(-block.jitter, block.jitter)))
 
     def change(self, block: schema.HealthCheck) -> None:
@@ -113,14 +114,20 @@ class _Loop:
             )
 
 
-def probe(backend: Backend, block: schema.HealthCheck) -> str:
-    """Check a backend once; why it is bad, or an empty text for a good one. Never raises."""
+def probe(backend: Backend, block: schema.HealthCheck) -> str | None:
+    """Check a backend once; why it is bad, or an empty text for a good one. Never raises.
+
+    None where the check could not be made for want of our own descriptors or memory, which says nothing of the backend.
+    """
     try:
         if block.kind == "tcp":
             backend.upstream.check_connect(block.timeout)
             return ""
         response = backend.upstream.send_probe(_probe_request(block), block.timeout)
         response.body.close()
+    except OutOfResourcesError as error:
+        _log.error("the check of %s could not be made: %s", backend.address, error)
+        return None
     except ProxyError as error:
         return f"{error.reason}: {error}"
     except Exception as error:  # noqa: BLE001 - a defect of ours must not end the checks, and must be seen

@@ -83,13 +83,8 @@ class Pool:
         raise NoBackendError(f"pool {self.name}: no backend is available", self._retry_after())
 
     def _sort_into_tiers(self) -> None:
-        """Who may be picked, the best first; called under the lock.
-
-        The accounts of the round robin start over: one left from other weights would starve its backend.
-        """
+        """Who may be picked, the best first; called under the lock."""
         self._known_changes = self._roster.changes
-        for backend in self.backends:
-            backend.current_weight = 0
         available = [backend for backend in self.backends if backend.available]
         tiers = (
             tuple(backend for backend in available if backend.health == health and backend.backup == backup)

@@ -69,7 +69,7 @@ def _location(block: schema.Redirect, head: RequestHead, scheme: str, path: str,
     host = block.host or host
     if not host:
         # HTTP/1.0 without Host: a relative reference is all that can be said, and "//name" would be another host's.
-        return "/" + target.lstrip("/")
+        return "/" + target.lstrip("/\\")
     new_scheme = block.scheme or scheme
     if block.port is not None:
         port = str(block.port)

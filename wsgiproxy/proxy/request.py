@@ -166,20 +166,19 @@ class HostInput:
 
 
 class ReplayableBody:
-    """A body whose beginning is kept, so that it can be sent again as long as that is all that was read of it."""
+    """A body whose beginning is kept, so that it can be sent again as long as that is all that was read of it.
 
-    __slots__ = ("_kept", "_next", "_size", "_source")
+    Kept are the first piece, whatever its size, and more up to 64 KiB in all.
+    """
+
+    __slots__ = ("_kept", "_next", "_size", "_source", "can_rewind")
 
     def __init__(self, source: RequestBody) -> None:
         self._source = source
         self._kept: list[bytes] = []
         self._next = 0  # which kept piece comes next
         self._size = 0  # bytes read from the source
-
-    @property
-    def can_rewind(self) -> bool:
-        """Whether every byte that was read is still here."""
-        return self._size <= _REPLAY
+        self.can_rewind = True  # every byte that was read is still here
 
     def rewind(self) -> None:
         """Begin again."""
@@ -192,10 +191,11 @@ class ReplayableBody:
             return self._kept[self._next - 1]
         piece = self._source.read_some()
         self._size += len(piece)
-        if self._size > _REPLAY:
+        if self._size > _REPLAY and self._kept:
+            self.can_rewind = False
             self._kept.clear()
             self._next = 0
-        elif piece:
+        elif piece and self.can_rewind:
             self._kept.append(piece)
             self._next += 1
         return piece

@@ -64,9 +64,17 @@ def _build_pool(name: str, block: schema.Pool, previous: Pool | None, make_upstr
 
 
 def _settle(pool: Pool) -> None:
-    """Give the backends what this generation says of them."""
+    """Give the backends what this generation says of them.
+
+    Where a weight changes the accounts of the round robin start over: one left from other weights would starve its
+    backend.
+    """
+    entries = pool.block.backends
     with pool.roster.lock:
-        for backend, entry in zip(pool.backends, pool.block.backends, strict=True):
+        if any(backend.weight != entry.weight for backend, entry in zip(pool.backends, entries, strict=True)):
+            for backend in pool.backends:
+                backend.current_weight = 0
+        for backend, entry in zip(pool.backends, entries, strict=True):
             backend.weight = entry.weight
             backend.backup = entry.backup
             backend.checked = pool.block.health_check is not None

@@ -212,6 +212,7 @@ class Connection:
 
     def _refuse(self, error: ClientError) -> None:
         """Answer a request that never became one, and close."""
+        _log.info("a request of %s was refused: %d, %s", self._base.get("REMOTE_ADDR") or "-", error.status, error)
         try:
             self._stream.send_all(refusal(error), self._server.timeouts.write)
             self._linger()

@@ -20,14 +20,13 @@ from wsgiproxy.server.connection import Connection
 from wsgiproxy.server.environ import listener_environ
 from wsgiproxy.server.response import Application
 from wsgiproxy.transport.greenlet import GreenletDriver
-from wsgiproxy.transport.stream import CLIENT
+from wsgiproxy.transport.stream import CLIENT, OUT_OF_RESOURCES
 
 _READ = 1  # libev's EV_READ
 _ACCEPT_AT_ONCE = 64  # connections accepted before the others get their turn
 _LAST_ACCEPTS = 64  # times that, before the listening socket is closed
 _IDLE_GRACE = 0.5  # seconds that a drain leaves to idle connections
 _ACCEPT_PAUSE = 0.25  # seconds without accepting after the descriptors have run out
-_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _log = logging.getLogger("wsgiproxy.server")
 
@@ -132,7 +131,7 @@ class Server:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in _OUT_OF_RESOURCES:
+                if error.errno in OUT_OF_RESOURCES:
                     self._pause(error)
                     return
                 if error.errno == errno.EBADF:

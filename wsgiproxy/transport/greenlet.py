@@ -24,7 +24,7 @@ from gevent.monkey import get_original
 from greenlet import getcurrent
 
 from wsgiproxy.errors import ConnectError, ConnectTimeout, ProxyError
-from wsgiproxy.transport.stream import BACKEND, Event, PeerErrors, Task
+from wsgiproxy.transport.stream import BACKEND, Event, PeerErrors, Task, connect_failure
 from wsgiproxy.transport.sweeper import Sweeper
 
 _READ = 1  # libev's EV_READ
@@ -342,7 +342,7 @@ class GreenletDriver:
             if sock is not None:
                 sock.close()
             if isinstance(error, OSError):  # no descriptor is left, no such family, a path that is too long
-                raise ConnectError(f"{peer}: {error.strerror or error}") from error
+                raise connect_failure(peer, error) from error
             raise
 
     def _join(self, sock: socket.socket, address: Any, peer: str, deadline: float) -> int:

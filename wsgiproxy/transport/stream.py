@@ -10,11 +10,15 @@ deadline up to ``SWEEP_INTERVAL`` seconds late, never early.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from wsgiproxy.errors import (
     ClientDisconnectedError,
+    ConnectError,
+    ConnectTimeout,
+    OutOfResourcesError,
     ProxyError,
     ReadTimeout,
     RequestTimeout,
@@ -22,6 +26,7 @@ from wsgiproxy.errors import (
     WriteTimeout,
 )
 
+OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})  # this process, or machine
 SWEEP_INTERVAL = 0.1  # seconds between two looks for missed deadlines
 
 
@@ -35,6 +40,14 @@ class PeerErrors(NamedTuple):
 
 CLIENT = PeerErrors(ClientDisconnectedError, RequestTimeout, ClientDisconnectedError)
 BACKEND = PeerErrors(ResetError, ReadTimeout, WriteTimeout)
+
+
+def connect_failure(peer: str, error: OSError) -> ProxyError:
+    """What an ``OSError`` means that a driver met while it connected to the backend ``peer``."""
+    if error.errno in OUT_OF_RESOURCES:
+        return OutOfResourcesError(f"{peer}: {error.strerror}")
+    kind = ConnectTimeout if isinstance(error, TimeoutError) else ConnectError
+    return kind(f"{peer}: {error.strerror or error}")
 
 
 class Stream(Protocol):

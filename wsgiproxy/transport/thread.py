@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from wsgiproxy.errors import ConnectError, ConnectTimeout, ProxyError
-from wsgiproxy.transport.stream import BACKEND, SWEEP_INTERVAL, Event, PeerErrors, Task
+from wsgiproxy.errors import ConnectError, ProxyError
+from wsgiproxy.transport.stream import BACKEND, SWEEP_INTERVAL, Event, PeerErrors, Task, connect_failure
 
 _LONGEST_WAIT = 1e6  # seconds; poll(2) counts milliseconds in 31 bits, and CPython refuses what does not fit
 _FULL_QUEUE_PAUSE = 0.01  # seconds between two tries to get into the full queue of a Unix socket
@@ -156,7 +156,7 @@ class ThreadDriver:
                 return _connected(family, address, peer, now + (deadline - now) / (len(found) - index))
             except OSError as error:
                 failure = error
-        raise _unconnected(peer, failure) from failure
+        raise connect_failure(peer, failure) from failure
 
     def connect_unix(self, path: str, deadline: float) -> ThreadStream:
         """A stream to the socket at ``path``; ``ConnectError`` or ``ConnectTimeout``."""
@@ -164,7 +164,7 @@ class ThreadDriver:
         try:
             return _connected(socket.AF_UNIX, path, peer, deadline)
         except OSError as error:
-            raise _unconnected(peer, error) from error
+            raise connect_failure(peer, error) from error
 
     def spawn(self, function: Callable[[], None], name: str) -> Task:
         """Run ``function`` in a daemon thread; the process may end without waiting for it."""
@@ -203,8 +203,3 @@ def _connected(family: int, address: Any, peer: str, deadline: float) -> ThreadS
     except BaseException:
         sock.close()
         raise
-
-
-def _unconnected(peer: str, failure: OSError) -> ProxyError:
-    kind = ConnectTimeout if isinstance(failure, TimeoutError) else ConnectError
-    return kind(f"{peer}: {failure.strerror or failure}")

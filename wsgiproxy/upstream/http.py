@@ -7,7 +7,6 @@ body's end; in every other case it is closed. Nothing here retries: an error say
 
 from __future__ import annotations
 
-import re
 import time
 from math import inf
 
@@ -31,7 +30,6 @@ from wsgiproxy.upstream.messages import IDEMPOTENT, OnCancel, RequestBody, Upstr
 
 _MAX_HEAD = 64 * 1024  # bytes of an answer's head (nginx proxy_buffer_size: 4k or 8k; HAProxy tune.bufsize: 16k)
 _MAX_INTERIM = 16  # 1xx answers before the final one
-_INTERIM = re.compile(rb"(?:HTTP/1\.[01] 1[^\n]*+\n(?:[^\r\n][^\n]*+\n)*+\r\n)*+")  # whole interim answers
 _RECEIVE = 64 * 1024  # bytes asked for while the head is awaited
 _VERSION = b"HTTP/1."
 _LENGTH = frozenset({"content-length"})  # what a 204 and a 304 lose (RFC 9110 8.6; gevent.pywsgi fails on it)
@@ -64,10 +62,12 @@ class HttpUpstream:
 
         A request that must not be repeated gets a closer look at the connection that it is to reuse.
         """
+        # Before a connection is held: a client may take its time with the first piece of its body.
+        first = b"" if request.body is None else request.body.read_some()
         stream = None if fresh else self._connector.take(request.method not in IDEMPOTENT)
         if stream is not None:
-            return self._exchange(stream, request, True)
-        return self._exchange(self._connector.dial(_monotonic() + self._timeouts.connect), request, False)
+            return self._exchange(stream, request, first, True)
+        return self._exchange(self._connector.dial(_monotonic() + self._timeouts.connect), request, first, False)
 
     def send_probe(self, request: UpstreamRequest, timeout: float) -> UpstreamResponse:
         """Send a health check on a connection of its own, which is closed after it."""
@@ -91,11 +91,11 @@ class HttpUpstream:
         """Close the idle connections; exchanges under way finish and then close theirs."""
         self._connector.close()
 
-    def _exchange(self, stream: Stream, request: UpstreamRequest, reused: bool) -> UpstreamResponse:
+    def _exchange(self, stream: Stream, request: UpstreamRequest, first: bytes, reused: bool) -> UpstreamResponse:
         exchange = _Exchange(stream, self._connector)
         host = self._authority if self._own_host else request.host or self._authority
         try:
-            return exchange.run(request, host, self._timeouts)
+            return exchange.run(request, host, self._timeouts, first)
         except ResetError as error:
             exchange.close()
             if reused and not exchange.answered:
@@ -127,8 +127,13 @@ class _Exchange:
         self.sent = False  # a byte of the request has left
         self.answered = False  # a byte of the answer has come
 
-    def run(self, request: UpstreamRequest, host: str, timeouts: schema.PoolTimeouts) -> UpstreamResponse:
-        """Send the request, wait for the head of the answer; the body is this object."""
+    def run(
+        self, request: UpstreamRequest, host: str, timeouts: schema.PoolTimeouts, first: bytes = b""
+    ) -> UpstreamResponse:
+        """Send the request, wait for the head of the answer; the body is this object.
+
+        ``first`` is the first piece of the request's body, empty only where the whole body is.
+        """
         stream = self._open_stream()
         self._read_timeout = timeouts.read
         if request.on_cancel is not None:
@@ -140,7 +145,7 @@ class _Exchange:
             self.sent = True
             sent_whole, early = True, b""
         else:
-            sent_whole, early = self._send_with_body(stream, head_bytes, request, request.body, timeouts.write)
+            sent_whole, early = self._send_with_body(stream, head_bytes, request, request.body, first, timeouts.write)
         head, rest = self._read_head(stream, request.method, early)
         framing = head.framing
         self._reusable = head.keep_alive and sent_whole
@@ -219,36 +224,34 @@ class _Exchange:
             raise TruncatedBodyError(str(error)) from error
 
     def _send_with_body(
-        self, stream: Stream, head: bytes, request: UpstreamRequest, body: RequestBody, timeout: float
+        self, stream: Stream, head: bytes, request: UpstreamRequest, body: RequestBody, piece: bytes, timeout: float
     ) -> tuple[bool, bytes]:
         """Send head and body piece by piece; whether all was sent, and what was received meanwhile.
 
-        It ends early where the backend gives its final answer, or hangs up, before it has the whole body. The head goes
-        out with the body's first piece, which a client that waits for 100 (Continue) sends once asked.
+        It ends early where the backend refuses, or hangs up, before it has the whole body; a backend that begins any
+        other answer may well be reading on. The head goes out with ``piece``, the first one.
         """
         early = b""
         chunked = request.framing.chunked
         left = inf if request.framing.length is None else request.framing.length
         data = head
         try:
-            while left:
-                piece = body.read_some()
-                if not piece:
-                    break
+            while piece:
                 left -= len(piece)
+                self.sent = True  # even where it fails: a part may have left, and the backend may act on it
                 stream.send_all(data + (chunk(piece) if chunked else piece), timeout)
-                self.sent = True
                 data = b""
-                if left and not stream.is_quiet():
+                if not left:
+                    break
+                if len(early) <= _MAX_HEAD and not stream.is_quiet():
                     received = stream.recv(_RECEIVE, self._deadline())
                     early += received
-                    if not received or len(early) > _MAX_HEAD or not _is_interim(early):
+                    if not received or _refuses(early, request.method):
                         return False, early
+                piece = body.read_some()
             if data or chunked:
                 stream.send_all(data + (LAST_CHUNK if chunked else b""), timeout)
         except ResetError:
-            if not self.sent:
-                raise
             return False, early  # it may have refused the body and said so: what it said is read next
         except WriteTimeout:
             if stream.is_quiet():
@@ -271,6 +274,8 @@ class _Exchange:
                     raise ResetError("the backend closed the connection before it answered")
                 self.answered = True
                 data = data + piece if data else piece
+            if end > _MAX_HEAD:
+                raise BackendProtocolError(f"the head of the answer is longer than {_MAX_HEAD} bytes")
             head, data = parse_response(data[: end + 4], method), data[end + 4 :]
             if head.status >= 200:
                 return head, data
@@ -289,9 +294,14 @@ def _check_partial(data: bytes) -> None:
         raise BackendProtocolError(f"the head of the answer is longer than {_MAX_HEAD} bytes")
 
 
-def _is_interim(data: bytes) -> bool:
-    """Whether all of ``data`` is whole 1xx answers."""
-    return _INTERIM.fullmatch(data) is not None
+def _refuses(data: bytes, method: str) -> bool:
+    """Whether ``data``, received while the body was being sent, holds the head of an answer that refuses it."""
+    while (end := data.find(END_OF_HEAD)) >= 0:
+        status = parse_response(data[: end + 4], method).status
+        if status >= 200:
+            return status >= 400
+        data = data[end + 4 :]
+    return False
 
 
 def _stale(error: ResetError, sent: bool) -> StaleConnectionError:

@@ -14,7 +14,7 @@ import pytest
 from tests.loopback import driver, wait_for
 from tests.scripted import background
 from tests.unit.transport.pairs import LATE, soon
-from wsgiproxy.errors import ConnectError, ConnectTimeout, ReadTimeout
+from wsgiproxy.errors import Blame, ConnectError, ConnectTimeout, OutOfResourcesError, ReadTimeout
 from wsgiproxy.transport.greenlet import GreenletDriver
 from wsgiproxy.transport.stream import Driver
 
@@ -231,13 +231,14 @@ def test_a_full_queue_of_a_unix_socket_is_waited_for_until_the_deadline(tmp_path
 # --- the rest ---------------------------------------------------------------------------------------------------------
 
 
-def test_no_descriptor_left_is_a_connect_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_descriptor_left_is_nobodys_fault_but_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_socket(*args: object) -> socket.socket:
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(driver(), "_socket", no_socket)
-    with pytest.raises(ConnectError, match="Too many open files"):
+    with pytest.raises(OutOfResourcesError, match="Too many open files") as raised:
         driver().connect_tcp("127.0.0.1", 80, soon())
+    assert raised.value.blame is Blame.PROXY
 
 
 def test_spawn_runs_in_the_background_and_an_event_tells() -> None:

@@ -100,17 +100,16 @@ def test_an_answer_that_has_no_body_ends_with_its_head_and_loses_its_length(stat
     with talking(serve(answer, OK)) as talk:
         response = talk.send(get())
         assert (response.fields, response.length, response.body.is_over()) == ([("ETag", '"1"')], 0, True)
-        assert (read(response), talk.idle_connections()) == (b"", 1)
-        assert read(talk.send(get())) == b"ok"
+        assert (read(response), talk.idle_connections()) == (b"", 0)  # it announced a body, which may still come
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b""])
 def test_the_answer_to_head_ends_with_its_head_whatever_it_announces(framing: bytes) -> None:
     with talking(serve(HEAD + framing + b"\r\n", OK)) as talk:
         response = talk.send(get("HEAD"))
-        assert (response.length, read(response), talk.idle_connections()) == (0, b"", 1)
+        kept = 0 if framing else 1  # where a body was announced it may still come
+        assert (response.length, read(response), talk.idle_connections()) == (0, b"", kept)
         assert ("Content-Length", "5") in response.fields or not framing.startswith(b"Content")
-        assert read(talk.send(get())) == b"ok"
 
 
 @pytest.mark.parametrize(
@@ -302,13 +301,13 @@ def test_fresh_forbids_a_reused_connection() -> None:
         assert (talk.connector.dialled, talk.idle_connections()) == (2, 2)
 
 
-def test_a_backend_that_is_not_there_is_a_connect_error_before_the_body_is_touched() -> None:
+def test_a_backend_that_is_not_there_is_a_connect_error_after_the_first_piece_of_the_body_at_the_most() -> None:
     with talking() as talk:
         talk.server.stop()
-        request: Any = post(b"hello")
+        request: Any = post(b"hello", b"world")
         with pytest.raises(ConnectError):
             talk.send(request)
-        assert request.body.asked == 0
+        assert request.body.asked == 1
         with pytest.raises(ConnectError):
             talk.check_connect(1.0)
 

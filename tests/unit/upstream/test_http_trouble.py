@@ -93,6 +93,15 @@ def test_interim_answers_are_bounded() -> None:
     assert "more than 16 interim answers" in failing(BackendProtocolError, serve(HINTS * 17 + OK))
 
 
+@pytest.mark.parametrize("early", [HINTS[:20], HEAD + b"Transfer-Encoding: chunked\r\n\r\n"])
+def test_a_backend_that_begins_to_answer_before_it_has_the_whole_body_gets_the_rest(early: bytes) -> None:
+    end = HINTS[20:] + OK if early == HINTS[:20] else b"2\r\nok\r\n0\r\n\r\n"
+    with talking([Peer.head, body(4), early, body(4), end]) as talk:
+        request = post(b"abcd", lambda: gevent.sleep(0.02), b"ef", lambda: gevent.sleep(0.02), b"gh")
+        assert read(talk.send(request)) == b"ok"
+        assert talk.server.peers[0].bodies == [b"abcd", b"efgh"]
+
+
 def test_interim_answers_within_an_upload_do_not_end_it() -> None:
     script = [Peer.head, HINTS + CONTINUE, body(4), HINTS[:-2], pause(0.02), b"\r\n", body(4), OK]
     with talking(script) as talk:
