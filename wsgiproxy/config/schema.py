@@ -199,7 +199,9 @@ class KeepAlive(Block, frozen=True):
     max_idle: Annotated[
         int, Meta(ge=0, description="Idle connections kept per backend; 0 opens a new one for each request.")
     ] = 128
-    idle_timeout: Annotated[Duration, Meta(description="An idle connection is not used again after this (nginx: 60s).")] = 60.0
+    idle_timeout: Annotated[
+        Duration, Meta(description="An idle connection is not used again after this (nginx: 60s).")
+    ] = 60.0
 
 
 class Pool(Block, frozen=True):
