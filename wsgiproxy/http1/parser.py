@@ -34,7 +34,6 @@ _OTHER_VERSION = re.compile(rf"{_METHOD} [\x21-\x7e]++ HTTP/[0-9](?:\.[0-9])?\r\
 _STATUS_LINE = re.compile(rf"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ({VALUE}*+))?\r\n")
 _AUTHORITY = r"(?:\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._~!$&'()*+;=%\-]++)(?::[0-9]{0,5})?"
 _HOST = re.compile(_AUTHORITY)
-_PORT = re.compile(r"(?::([0-9]*))?\Z")
 _ABSOLUTE = re.compile(rf"(?i:https?)://({_AUTHORITY})(/[^#]*)?(\?[^#]*)?")
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _STARTS_REQUEST = re.compile(rf"{_METHOD}(?: |\Z)".encode())
@@ -158,9 +157,15 @@ def _host(version: str, value: str | None) -> str:
         if version == "HTTP/1.1":
             raise BadRequestError("no Host field")
         return ""
-    if _HOST.fullmatch(value) is None or int(_PORT.findall(value)[0] or 0) > 65535:
+    if _HOST.fullmatch(value) is None or _port(value) > 65535:
         raise BadRequestError("illegal, empty or repeated Host field")
     return value
+
+
+def _port(authority: str) -> int:
+    """The port of a legal authority, 0 for none."""
+    port = authority.rpartition(":")[2]
+    return int(port) if len(port) < len(authority) and port.isdigit() else 0
 
 
 def _split_target(method: str, target: str, host: str) -> tuple[str, str, str]:

@@ -55,6 +55,18 @@ def test_every_token_is_a_name(name: str) -> None:
     assert parse("GET / HTTP/1.1", f"{name}: v").fields[1] == (name, "v")
 
 
+@pytest.mark.parametrize(
+    ("host", "taken"), [("a:65535", True), ("a:65536", False), ("[::1]:99999", False), ("a:", True)]
+)
+def test_a_port_has_at_most_16_bits(host: str, taken: bool) -> None:
+    data = f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+    if taken:
+        assert parse_request(data).host == host
+    else:
+        with pytest.raises(BadRequestError):
+            parse_request(data)
+
+
 def test_names_that_cgi_takes_for_other_ones_are_dropped() -> None:
     unfit = ("X_Forwarded_For: 6.6.6.6", "Content_Length: 5", "Transfer_Encoding: chunked", "pROXY: http://evil/")
     head = parse("GET / HTTP/1.1", *unfit)
