@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgiproxy.errors import ClientError
+from wsgiproxy.errors import BadRequestError, ClientError
 from wsgiproxy.http1.message import CHUNKED, NO_BODY, Framing, RequestHead
 from wsgiproxy.http1.parser import check_partial, parse_request
 
