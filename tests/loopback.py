@@ -43,10 +43,13 @@ class Answer(NamedTuple):
 class Client:
     """A raw connection to a server."""
 
-    def __init__(self, address: Any) -> None:
+    def __init__(self, address: Any, source: str = "") -> None:
+        """``source`` is the client's own address, where it matters."""
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         self.sock = gevent.socket.socket(family, socket.SOCK_STREAM)
         self.sock.settimeout(PATIENCE)
+        if source:
+            self.sock.bind((source, 0))
         try:
             self.sock.connect(address)
         except OSError:
@@ -161,9 +164,9 @@ class Serving:
         self.address = address
         self._clients: list[Client] = []
 
-    def client(self) -> Client:
+    def client(self, source: str = "") -> Client:
         """A new connection, closed with the server at the latest."""
-        client = Client(self.address)
+        client = Client(self.address, source)
         self._clients.append(client)
         return client
 
@@ -188,10 +191,11 @@ def serving(
     address: str = "127.0.0.1:0",
     limits: schema.Limits | None = None,
     timeouts: schema.ClientTimeouts | None = None,
+    **more: Any,
 ) -> Iterator[Serving]:
-    """``app`` behind a real server on a loopback socket."""
+    """``app`` behind a real server on a loopback socket; ``more`` are further keys of the listener's block."""
     listener = schema.Listener(
-        address=address, limits=limits or schema.Limits(), timeouts=timeouts or schema.ClientTimeouts()
+        address=address, limits=limits or schema.Limits(), timeouts=timeouts or schema.ClientTimeouts(), **more
     )
     sock = open_listener(listener)
     server = Server(app, sock, listener, driver())

@@ -176,7 +176,7 @@ WRONG: list[tuple[Checker, str, str, str]] = [
     (floors.unknown_rooms, "attic/a.py", "", "'attic' has no floor"),
     (floors.upward_imports, "http1/a.py", "from wsgiproxy.proxy import app", "up"),
     (floors.upward_imports, "http1/a.py", "from wsgiproxy.transport import stream", "sideways"),
-    (floors.upward_imports, "config/loader.py", "from wsgiproxy.config import watcher", "sideways"),
+    (floors.upward_imports, "config/watcher.py", "from wsgiproxy.http1 import parser", "sideways"),
     (floors.upward_imports, "config/schema.py", "from wsgiproxy.config.loader import load", "up"),
     (floors.upward_imports, "errors.py", "import wsgiproxy.config.schema", "sideways"),
     (floors.upward_imports, "pool/a.py", "def f():\n    import wsgiproxy.runtime", "up"),

@@ -136,6 +136,13 @@ class BackendProtocolError(BackendError):
     reason = "backend_protocol"
 
 
+class TlsError(BackendError):
+    """The backend's TLS handshake failed, or its certificate was not good: not one byte of the request was sent."""
+
+    retry = Retry.ALWAYS
+    reason = "tls_error"
+
+
 class TruncatedBodyError(BackendError):
     """The backend's answer ended before its announced end: the client must see a cut, never a clean end."""
 
@@ -190,6 +197,13 @@ class NotImplementedByProxyError(ClientError):
 
     status = 501
     reason = "not_implemented"
+
+
+class TooManyConnectionsError(ClientError):
+    """One client address has more connections open than the listener takes."""
+
+    status = 429
+    reason = "too_many_connections"
 
 
 class VersionNotSupportedError(ClientError):

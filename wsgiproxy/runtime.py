@@ -11,9 +11,12 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import ssl
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 from wsgiref.types import WSGIApplication
 
 from wsgiproxy.config import schema
@@ -23,11 +26,12 @@ from wsgiproxy.config.watcher import Watcher
 from wsgiproxy.errors import ConfigError, InvalidConfigError
 from wsgiproxy.pool.backend import Backend
 from wsgiproxy.pool.health import HealthChecker
-from wsgiproxy.routing.build import build_table
+from wsgiproxy.routing.build import build_table, is_secure
 from wsgiproxy.routing.table import RoutingTable
+from wsgiproxy.transport.certificates import Signature, signature
 from wsgiproxy.transport.choose import choose_driver
 from wsgiproxy.transport.stream import Driver, Event
-from wsgiproxy.upstream.connector import Connector
+from wsgiproxy.upstream.connector import Connector, Tls, tls_context, tls_files
 from wsgiproxy.upstream.http import HttpUpstream
 from wsgiproxy.upstream.inprocess import InProcessUpstream, import_app
 from wsgiproxy.upstream.messages import Upstream
@@ -43,15 +47,15 @@ class Runtime:
     def __init__(
         self, path: str, driver: Driver | None = None, on_reload: Callable[[schema.Config], None] | None = None
     ) -> None:
-        """Reads the file and imports its applications, and starts nothing; ``InvalidConfigError`` lists what is wrong.
+        """Reads the file, its applications and certificates; ``InvalidConfigError`` lists what is wrong.
 
-        Without a ``driver`` each process chooses its own when it starts. ``on_reload`` is called with every later
-        configuration that was accepted.
+        Nothing is started. Without a ``driver`` each process chooses its own when it starts. ``on_reload`` is called
+        with every later configuration that was accepted.
         """
         self.path = path
         self._watcher = Watcher(path)  # before the file is read: an edit in between is seen
         self._loaded = load(path)
-        self._apps = _import_apps(self._loaded)
+        self._means = _find_means(self._loaded)
         self._given_driver = driver
         self._on_reload = on_reload
         self._closed = False
@@ -67,6 +71,7 @@ class Runtime:
         self._lock = threading.Lock()  # who replaces the table
         self._again = False  # the file must be read once more: somebody asked while it was being read
         self._table: RoutingTable | None = None
+        self._tls: Mapping[str, _PoolTls] = {}  # what the table was built with
         self._driver: Driver | None = None
         self._stopping: Event | None = None
         self._checkers: dict[str, HealthChecker] = {}
@@ -75,6 +80,12 @@ class Runtime:
     def config(self) -> schema.Config:
         """The configuration that was accepted last."""
         return self._loaded.config
+
+    @property
+    def driver(self) -> Driver:
+        """How this process moves bytes and works in the background; to be asked for once there is a table."""
+        assert self._driver is not None, "the table starts it"
+        return self._driver
 
     @property
     def table(self) -> RoutingTable:
@@ -151,7 +162,7 @@ class Runtime:
         self._watcher = Watcher(self.path)  # what is read now is no news to it
         try:
             loaded = load(self.path)
-            self._loaded, self._apps = loaded, _import_apps(loaded)
+            self._loaded, self._means = loaded, _find_means(loaded, self._means.tls)
         except InvalidConfigError as error:
             for mistake in error.mistakes:
                 _log.error("%s", mistake)
@@ -160,14 +171,22 @@ class Runtime:
 
     def _replace(self) -> None:
         """Build a table, put it in place, and only then part with what the old one alone needed."""
-        old, driver = self._table, self._driver
+        driver, apps, tls = self._driver, self._means.apps, self._means.tls
         assert driver is not None
-        make_upstream = functools.partial(_make_upstream, driver=driver, apps=self._apps)
-        self._table = table = build_table(self.config, old, make_upstream)
-        kept = set(_backends(table))
-        for backend in _backends(old):
-            if backend not in kept:
-                backend.upstream.close()
+        old = [backend.upstream for backend in _backends(self._table)]
+        make = functools.partial(_make_upstream, driver=driver, apps=apps)
+        self._table = table = build_table(
+            self.config,
+            self._table,
+            make,
+            make_secure={name: functools.partial(make, tls=settings) for name, settings in tls.items()},
+            renew=frozenset(name for name, settings in self._tls.items() if tls.get(name) is not settings),
+        )
+        self._tls = tls
+        kept = {backend.upstream for backend in _backends(table)}
+        for upstream in old:
+            if upstream not in kept:
+                upstream.close()
         checked = {name: pool for name, pool in table.pools.items() if pool.block.health_check is not None}
         for name in self._checkers.keys() - checked.keys():
             self._checkers.pop(name).stop()
@@ -176,21 +195,51 @@ class Runtime:
             self._checkers.setdefault(name, HealthChecker(driver)).update(pool, pool.block.health_check)
 
 
-def _import_apps(loaded: Loaded) -> dict[str, WSGIApplication]:
-    """The WSGI applications of a configuration by address; ``InvalidConfigError`` lists those that cannot be had."""
-    apps = {}
+class _PoolTls(NamedTuple):
+    """How the ``https://`` backends of a pool are spoken to, and what that was made of."""
+
+    block: schema.BackendTls
+    signatures: list[Signature | None]
+    context: ssl.SSLContext
+
+
+class _Means(NamedTuple):
+    """What a configuration names and only this machine can give: applications by address, TLS by pool."""
+
+    apps: Mapping[str, WSGIApplication]
+    tls: Mapping[str, _PoolTls]
+
+
+def _find_means(loaded: Loaded, previous: Mapping[str, _PoolTls] = MappingProxyType({})) -> _Means:
+    """What ``loaded`` names; ``InvalidConfigError`` lists what cannot be had. TLS that stays as it was is kept."""
+    apps, tls = {}, {}
     mistakes = []
     for name, pool in loaded.config.pools.items():
-        for index, backend in enumerate(pool.backends):
-            address = parse_backend_address(backend.address)
+        addresses = [parse_backend_address(backend.address) for backend in pool.backends]
+        for index, address in enumerate(addresses):
             if isinstance(address, AppAddress):
                 try:
-                    apps[backend.address] = import_app(address.module, address.attribute)
+                    apps[pool.backends[index].address] = import_app(address.module, address.attribute)
                 except ValueError as error:
                     mistakes.append(loaded.error(f"pools.{name}.backends[{index}]", str(error)))
+        if any(map(is_secure, addresses)):
+            try:
+                tls[name] = _pool_tls(pool.tls, previous.get(name))
+            except ConfigError as error:
+                mistakes.append(loaded.error(f"pools.{name}.{error.key}", error.problem))
+            if not pool.tls.verify:
+                _log.warning("pool %s: verify is false: anybody may answer in place of its backends", name)
     if mistakes:
         raise InvalidConfigError(mistakes)
-    return apps
+    return _Means(apps, tls)
+
+
+def _pool_tls(block: schema.BackendTls, previous: _PoolTls | None) -> _PoolTls:
+    """What ``block`` asks for; ``previous`` itself where neither the block nor its files have changed."""
+    signatures = [signature(path) for path in tls_files(block)]
+    if previous is not None and (previous.block, previous.signatures) == (block, signatures):
+        return previous
+    return _PoolTls(block, signatures, tls_context(block))
 
 
 def count_parts(config: schema.Config) -> str:
@@ -214,12 +263,17 @@ def _backends(table: RoutingTable | None) -> list[Backend]:
     return [] if table is None else [backend for pool in table.pools.values() for backend in pool.backends]
 
 
-def _make_upstream(text: str, driver: Driver, apps: Mapping[str, WSGIApplication]) -> Upstream:
-    """The upstream of a backend's address."""
+def _make_upstream(
+    text: str, driver: Driver, apps: Mapping[str, WSGIApplication], tls: _PoolTls | None = None
+) -> Upstream:
+    """The upstream of a backend's address; ``tls`` for one over TLS."""
     address = parse_backend_address(text)
     if isinstance(address, AppAddress):
         return InProcessUpstream(text, apps[text])
+    spawn = driver.spawn if driver.name == "greenlet" else None  # whose streams are read and written at once
     if isinstance(address, UnixAddress):
-        return HttpUpstream(UNIX_AUTHORITY, Connector(text, functools.partial(driver.connect_unix, address.path)))
-    dial = functools.partial(driver.connect_tcp, address.host, address.port)
-    return HttpUpstream(address.authority, Connector(text, dial))
+        dial = functools.partial(driver.connect_unix, address.path)
+        return HttpUpstream(UNIX_AUTHORITY, Connector(text, dial), spawn)
+    secure = None if tls is None else Tls(tls.context, tls.block.server_name or address.host)
+    connect = functools.partial(driver.connect_tcp, address.host, address.port)
+    return HttpUpstream(address.authority, Connector(text, connect, secure), spawn)

@@ -160,7 +160,7 @@ class Daemon:
         self.config = config
         self.process = start([sys.executable, "-m", "wsgiproxy", "run", config], name="daemon", cwd=ROOT)
         line = self.process.wait_for_line("listening on ")
-        ports = re.findall(r"http://127\.0\.0\.1:(\d+)", line)
+        ports = re.findall(r"https?://127\.0\.0\.1:(\d+)", line)
         self.port = int(ports[0]) if ports else 0
 
     @property

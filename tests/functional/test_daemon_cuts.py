@@ -121,7 +121,7 @@ def test_a_client_that_leaves_within_a_large_answer_cancels_the_backend(scene: S
 
 def test_a_client_that_leaves_within_its_upload_cancels_the_backend(scene: Scene) -> None:
     with connected(scene[0].port) as client:
-        client.sendall(get("/upload/cut", "Content-Length: 1000").replace(b"GET", b"POST") + b"x" * 500)
+        client.sendall(get("/upload/cut", "Content-Length: 200000").replace(b"GET", b"POST") + b"x" * 150000)
         wait_until(lambda: seen(scene, "POST /upload/cut"))
     wait_for_cancel(scene, "POST /upload/cut")
     assert seen(scene, "POST /upload/cut") in (["a"], ["b"])

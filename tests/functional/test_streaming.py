@@ -100,12 +100,12 @@ def test_slow_pieces_are_passed_on_as_they_come_and_the_head_before_them(scene: 
             read_until(client, b"0\r\n\r\n", data)
 
 
-def test_a_slow_upload_is_passed_on_as_it_comes(scene: Scene) -> None:
+def test_a_slow_chunked_upload_is_passed_on_as_it_comes(scene: Scene) -> None:
     daemon, backend = scene
     with connected(daemon.port) as client:
-        client.sendall(get("/hold/upload", "Content-Length: 6").replace(b"GET", b"POST") + b"one")
+        client.sendall(get("/hold/upload", "Transfer-Encoding: chunked").replace(b"GET", b"POST") + chunk(b"one"))
         backend.wait_for_request("POST /hold/upload")  # before the client has sent it all
-        client.sendall(b"two")
+        client.sendall(chunk(b"two") + b"0\r\n\r\n")
         backend.go("upload")
         assert b'"size": 6' in read_until(client, b"connection")
 
@@ -119,3 +119,13 @@ def test_one_hundred_continue_is_asked_for_only_once_the_body_is_wanted(scene: S
         client.sendall(b"body")
         assert b'"size": 4' in read_until(client, b"connection")
     assert backend.requests()[-1] == "POST /upload"
+
+
+def test_a_small_upload_keeps_no_backend_waiting(scene: Scene) -> None:
+    daemon, backend = scene
+    with connected(daemon.port) as client:
+        client.sendall(get("/upload/small", "Content-Length: 6").replace(b"GET", b"POST") + b"one")
+        daemon.ask("/meanwhile")
+        assert "POST /upload/small" not in backend.requests()
+        client.sendall(b"two")
+        assert b'"size": 6' in read_until(client, b"connection")

@@ -32,7 +32,10 @@ routes:
   - {{match: {{path: /beta}}, pool: beta}}
   - {{match: {{path: /dead}}, pool: dead}}
   - {{match: {{path: /known_dead}}, pool: known_dead}}
+  - {{match: {{path: /limited}}, pool: web, body_bytes: 4}}
   - {{match: {{path: /pong}}, respond: {{body: pong}}}}
+  - {{match: {{path: /moved}}, redirect: {{path_prefix: /new}}}}
+  - {{match: {{path: /elsewhere}}, redirect: {{scheme: https, host: b.example}}}}
 """
 
 

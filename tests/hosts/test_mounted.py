@@ -54,6 +54,41 @@ def test_an_ordinary_target_needs_no_raw_one(mounted: Mounted) -> None:
     assert mounted.ask(target).json()["target"] == target
 
 
+@on_hosts(RAW_TARGET)
+def test_a_path_goes_on_as_it_came_whatever_others_might_read_into_it(mounted: Mounted) -> None:
+    for path in (
+        "/a%2Fb", "/a%2fb", "/a%5Cb", "//a", "/a//b", "/a;v=1/b", "/..;/a", "/;/a", "/..%2Fa", "/..%5Ca",
+        "/%252e%252e/a", "/%c0%ae%c0%ae/a", "/%C0%AF", "/%e9", "/a%20", "/...", "/.a",
+    ):  # fmt: skip
+        assert mounted.ask(f"/proxied{path}").json()["target"] == f"/proxied{path}"
+
+
+@on_hosts(RAW_TARGET)
+def test_an_escaped_slash_is_no_slash(mounted: Mounted) -> None:
+    for path in ("/proxied%2Fa", "/pong%2F", "/pong%2f.."):
+        assert "mounted_at" in mounted.ask(path).json()
+
+
+@on_hosts()
+def test_dot_segments_are_resolved_before_a_route_is_looked_for(mounted: Mounted) -> None:
+    for path in ("/..", "/%2e%2e", "/.%2E", "/%2e.", "/a/../..", "/a/%2E%2e/.%2e", "/./..", "/../../.."):
+        assert mounted.ask(f"/proxied{path}/pong").body == b"pong"
+    for path, resolved in (("/a/../b", "/b"), ("/./a", "/a"), ("/a/%2e", "/a/"), ("/a/b/..", "/a/"), ("//../b", "/b")):
+        assert mounted.ask(f"/proxied{path}?q=/../").json()["target"] == f"/proxied{resolved}?q=/../"
+
+
+@on_hosts()
+def test_a_nul_in_a_path_is_refused(mounted: Mounted) -> None:
+    for path in ("/%00", "/a%00b", "/%00/..", "/a;%00"):
+        assert mounted.ask(f"/proxied{path}").status == 400
+
+
+@on_hosts(RAW_TARGET)
+def test_an_escape_that_is_none_is_refused(mounted: Mounted) -> None:
+    for path in ("/%", "/%2", "/%zz", "/%u002f", "/a%/../b"):
+        assert mounted.ask(f"/proxied{path}").status == 400
+
+
 @on_hosts()
 def test_hop_by_hop_fields_are_not_passed_on(mounted: Mounted) -> None:
     hop_by_hop = {"Connection": "x-gone, keep-alive", "X-Gone": "1", "Keep-Alive": "timeout=5", "TE": "gzip"}
@@ -86,6 +121,14 @@ def test_a_stripped_prefix_is_told_to_the_backend(mounted: Mounted) -> None:
     seen = mounted.ask("/stripped/x?y").json()
     assert seen["target"] == "/x?y"
     assert fields_of(seen)["x-forwarded-prefix"] == [mounted.host.prefix + "/stripped"]
+
+
+@on_hosts()
+def test_a_body_over_the_routes_limit_is_refused_before_a_backend_is_asked(mounted: Mounted, backend: Backend) -> None:
+    before = len(backend.requests())
+    assert mounted.ask("/limited", "POST", b"hello").status == 413
+    assert f"POST /limited/{mounted.port}" not in backend.requests()[before:]
+    assert mounted.ask("/limited", "POST", b"hell").status == 200
 
 
 @on_hosts()
@@ -131,12 +174,12 @@ def test_the_backend_sees_an_upload_before_the_client_has_sent_it_all(mounted: M
             f"POST {mounted.host.prefix}{target} HTTP/1.1",
             "Host: a",
             "Connection: close",
-            "Content-Length: 100000",
+            "Content-Length: 200000",
         ]
-        client.sendall("\r\n".join([*lines, "", ""]).encode() + b"x" * 60_000)
+        client.sendall("\r\n".join([*lines, "", ""]).encode() + b"x" * 120_000)  # more than is read ahead
         wait_until(lambda: f"POST {target}" in backend.requests(), QUICK, "the backend to see the upload")
-        client.sendall(b"x" * 40_000)
-        assert b'"size": 100000' in read_to_end(client)
+        client.sendall(b"x" * 80_000)
+        assert b'"size": 200000' in read_to_end(client)
 
 
 def break_off(mounted: Mounted, backend: Backend, line: str, framing: str, part: bytes) -> None:
@@ -150,7 +193,7 @@ def break_off(mounted: Mounted, backend: Backend, line: str, framing: str, part:
 
 @on_hosts(STREAMED_UPLOADS, run=False)
 def test_a_sized_upload_that_its_client_breaks_off_is_never_a_whole_one(mounted: Mounted, backend: Backend) -> None:
-    break_off(mounted, backend, f"POST /upload/sized/{mounted.port}", "Content-Length: 100000", b"x" * 60_000)
+    break_off(mounted, backend, f"POST /upload/sized/{mounted.port}", "Content-Length: 200000", b"x" * 120_000)
 
 
 @on_hosts({**STREAMED_UPLOADS, **CHUNKED_REQUESTS}, run=False)
@@ -254,6 +297,15 @@ def test_what_no_route_matches_goes_to_the_fallback_untouched(mounted: Mounted) 
 def test_a_fixed_answer_needs_no_backend(mounted: Mounted) -> None:
     answer = mounted.ask("/pong")
     assert (answer.status, answer.body) == (200, b"pong")
+
+
+@on_hosts()
+def test_a_redirect_leads_to_a_url_as_the_client_sees_them(mounted: Mounted) -> None:
+    here = f"http://127.0.0.1:{mounted.port}{mounted.host.prefix}"
+    assert mounted.ask("/moved/a%20b?c=d").field("Location") == f"{here}/new/a%20b?c=d"
+    host = {"Host": "a.example:81"}
+    assert mounted.ask("/moved", headers=host).field("Location") == f"http://a.example:81{mounted.host.prefix}/new"
+    assert mounted.ask("/elsewhere/a").field("Location") == f"https://b.example{mounted.host.prefix}/elsewhere/a"
 
 
 @on_hosts()

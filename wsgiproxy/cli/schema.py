@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from wsgiproxy.config.schema import json_schema
+from wsgiproxy.config.json_schema import json_schema
 
 
 def run(arguments: argparse.Namespace) -> int:

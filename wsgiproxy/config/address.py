@@ -1,8 +1,9 @@
 """Addresses: where a backend answers, and where the daemon listens.
 
-A backend's address is ``http://host:port``, ``unix:/path`` or ``app:module:callable``; a listener's is ``host:port``,
-``[v6]:port``, ``:port`` or ``unix:/path``. ``str()`` of a parsed address is its canonical text: two spellings of one
-address have the same one, and it is the address's identity everywhere. This module opens nothing and resolves no name.
+A backend's address is ``http://host:port``, ``https://host:port``, ``unix:/path`` or ``app:module:callable``; a
+listener's is ``host:port``, ``[v6]:port``, ``:port`` or ``unix:/path``. ``str()`` of a parsed address is its canonical
+text: two spellings of one address have the same one, and it is the address's identity everywhere. This module opens
+nothing and resolves no name.
 """
 
 from __future__ import annotations
@@ -13,35 +14,37 @@ import os
 import re
 from typing import NamedTuple
 
-HTTP_PORT = 80
+DEFAULT_PORTS = {"http": 80, "https": 443}
 MAX_SOCKET_PATH_BYTES = 107  # sun_path of unix(7) holds 108, one of them the final NUL
 MAX_HOST_LENGTH = 253  # RFC 1035 2.3.4, as text
 DEFAULT_CALLABLE = "application"  # gunicorn's, uWSGI's and mod_wsgi's default too
 
-BACKEND_FORMS = "http://host:port, unix:/path or app:module:callable"
+BACKEND_FORMS = "http://host:port, https://host:port, unix:/path or app:module:callable"
 LISTEN_FORMS = "host:port, [v6]:port, :port or unix:/path"
 
 _UNIX = "unix:"
 _APP = "app:"
-_LATER_SCHEMES = ("https", "uwsgi")  # known to the plan, not built yet
+_LATER_SCHEMES = ("uwsgi",)  # known to the plan, not built yet
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([^:\[\]]*))?")
 _LABELS = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*")
 
 
 class HttpAddress(NamedTuple):
-    """A server that speaks HTTP over TCP; ``host`` is lower-case, an IPv6 address without brackets."""
+    """A server that speaks HTTP over TCP, or over TLS; ``host`` is lower-case, an IPv6 address without brackets."""
 
     host: str
     port: int
+    scheme: str = "http"
 
     def __str__(self) -> str:
-        return f"http://{_bracketed(self.host)}:{self.port}"
+        return f"{self.scheme}://{_bracketed(self.host)}:{self.port}"
 
     @property
     def authority(self) -> str:
-        """The Host field that names this server: the port is left out where it is HTTP's own (RFC 9110 4.2.3)."""
-        return _bracketed(self.host) if self.port == HTTP_PORT else f"{_bracketed(self.host)}:{self.port}"
+        """The Host field that names this server: the port is left out where it is the scheme's own (RFC 9110 4.2.3)."""
+        host = _bracketed(self.host)
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
 
 class UnixAddress(NamedTuple):
@@ -86,18 +89,19 @@ def parse_backend_address(text: str) -> BackendAddress:
     scheme = _SCHEME.match(text)
     if scheme is None:
         raise _mistake(text, f"is not an address; expected {BACKEND_FORMS}")
-    if scheme[1].lower() in _LATER_SCHEMES:
+    name = scheme[1].lower()
+    if name in _LATER_SCHEMES:
         raise _mistake(text, f"is not supported yet ({scheme[1]}://); expected {BACKEND_FORMS}")
-    if scheme[1].lower() != "http":
+    if name not in DEFAULT_PORTS:
         raise _mistake(text, f"has an unknown scheme ({scheme[1]}://); expected {BACKEND_FORMS}")
     rest = text[scheme.end() :]
     for mark, part in (("?", "query"), ("#", "fragment"), ("/", "path"), ("@", "user name")):
         if mark in rest:
-            raise _mistake(text, f'must not have a {part} ("{mark}"); expected http://host:port and nothing more')
+            raise _mistake(text, f'must not have a {part} ("{mark}"); expected {name}://host:port and nothing more')
     host, port = _parse_authority(text, rest, least_port=1)
     if not host:
-        raise _mistake(text, "has no host; expected http://host:port")
-    return HttpAddress(host, HTTP_PORT if port is None else port)
+        raise _mistake(text, f"has no host; expected {name}://host:port")
+    return HttpAddress(host, DEFAULT_PORTS[name] if port is None else port, name)
 
 
 def parse_listen_address(text: str) -> ListenAddress:
@@ -134,6 +138,18 @@ def parse_host(text: str) -> str:
         except ValueError:
             raise _mistake(text, "is not an IPv4 address") from None
     return host
+
+
+def is_authority(text: str) -> bool:
+    """Whether a text is a host, which may end with a dot, and perhaps a port: what a Host field may hold."""
+    parts = _AUTHORITY.fullmatch(text)
+    if parts is None:
+        return False
+    try:
+        parse_host(parts[1].removesuffix("."))
+        return parts[2] is None or _parse_authority(text, f"h:{parts[2]}", least_port=1) is not None
+    except ValueError:
+        return False
 
 
 def _parse_authority(whole: str, text: str, least_port: int) -> tuple[str, int | None]:

@@ -9,17 +9,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from wsgiproxy.config import schema
+from wsgiproxy.config.address import AppAddress, HttpAddress, parse_backend_address
+from wsgiproxy.config.kinds import Block
+from wsgiproxy.http1.headers import is_forbidden_trailer
 
 Contradiction = tuple[str, str]
 
 # Fields that say how long a message is or belong to one connection: whoever writes the message sets them.
 _OWN_FIELDS = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
+_PLAIN_ROUTE = schema.Route()
+_PLAIN_LIMITS = schema.Limits()
 _NO_BODY = (204, 304)  # RFC 9110 15.3.5, 15.4.5
 
 
-def contradictions(block: schema.Block) -> Iterator[Contradiction]:
+def contradictions(block: Block) -> Iterator[Contradiction]:
     """What is wrong with a block whose keys are each right."""
     match block:
+        case schema.Limits():
+            yield from _of_limits(block)
+        case schema.Pool():
+            yield from _of_pool(block)
         case schema.HealthCheck():
             yield from _of_headers(block.headers, {*_OWN_FIELDS, "host"})
         case schema.Match():
@@ -30,6 +39,28 @@ def contradictions(block: schema.Block) -> Iterator[Contradiction]:
             yield from _of_redirect(block)
         case schema.Route():
             yield from _of_route(block)
+
+
+def _of_limits(block: schema.Limits) -> Iterator[Contradiction]:
+    for key, size in (("header_bytes", block.header_bytes), ("target_bytes", block.target_bytes)):
+        if not size:
+            yield key, "must be more than 0: nothing could be asked for otherwise"
+    if block.header_bytes < block.target_bytes != _PLAIN_LIMITS.target_bytes:
+        yield "target_bytes", f"must not be more than header_bytes ({block.header_bytes}), which it is a part of"
+    if 0 < block.connections < block.connections_per_client:
+        yield "connections_per_client", f"must not be more than connections ({block.connections}), all clients together"
+
+
+def _of_pool(block: schema.Pool) -> Iterator[Contradiction]:
+    addresses = [parse_backend_address(backend.address) for backend in block.backends]
+    if block.tls != schema.BackendTls() and not any(
+        isinstance(address, HttpAddress) and address.scheme == "https" for address in addresses
+    ):
+        yield "tls", "does nothing here: none of the backends has an address that begins with https://"
+    elif block.tls.ca is not None and not block.tls.verify:
+        yield "tls.ca", "does nothing beside verify: false"
+    if block.proxy_protocol is not None and all(isinstance(address, AppAddress) for address in addresses):
+        yield "proxy_protocol", "does nothing here: applications of this process have no connection to begin"
 
 
 def _of_headers(names: Iterable[str], own: Iterable[str]) -> Iterator[Contradiction]:
@@ -65,3 +96,9 @@ def _of_route(block: schema.Route) -> Iterator[Contradiction]:
         yield "strip_prefix", "goes with pool only"
     elif block.strip_prefix and not has_prefix:
         yield "strip_prefix", problem.replace("replace", "strip")
+    for key in ("upgrades", "body_bytes", "trailers"):
+        if block.pool is None and getattr(block, key) != getattr(_PLAIN_ROUTE, key):
+            yield key, "goes with pool only"
+    for index, name in enumerate(block.trailers):
+        if is_forbidden_trailer(name):
+            yield f"trailers[{index}]", f'"{name}" is never passed on as a trailer (RFC 9110 6.5.1)'

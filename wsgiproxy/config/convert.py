@@ -13,6 +13,7 @@ import msgspec
 
 from wsgiproxy.config import schema, values
 from wsgiproxy.config.contradictions import contradictions
+from wsgiproxy.config.kinds import Block
 from wsgiproxy.config.mistakes import KeyPath, Mistakes
 from wsgiproxy.config.tree import Entry, Mapping, Node, Scalar, Sequence, Walk, find
 
@@ -46,9 +47,9 @@ class _Compiler:
         self._root = root
         self._mistakes = mistakes
         self._walk = Walk(mistakes)
-        self._blocks: dict[type[schema.Block], _Block] = {}
+        self._blocks: dict[type[Block], _Block] = {}
 
-    def block(self, cls: type[schema.Block]) -> _Block:
+    def block(self, cls: type[Block]) -> _Block:
         """The converter of a block; one for each class."""
         if cls not in self._blocks:
             self._blocks[cls] = converter = _Block(cls, self._mistakes, self._walk)
@@ -67,7 +68,7 @@ class _Compiler:
                 (inner,) = (part for part in kind.types if not isinstance(part, msgspec.inspect.NoneType))
                 return _Optional(self._make(inner, noun, extra))
             case msgspec.inspect.StructType():
-                return self.block(cast(type[schema.Block], kind.cls))
+                return self.block(cast(type[Block], kind.cls))
             case msgspec.inspect.VarTupleType():
                 return _List(
                     self._make(kind.item_type, noun, {}), noun, kind.min_length, extra, self._mistakes, self._walk
@@ -240,7 +241,7 @@ class _Names:
 class _Block:
     """A block of keys that the schema knows."""
 
-    def __init__(self, cls: type[schema.Block], mistakes: Mistakes, walk: Walk) -> None:
+    def __init__(self, cls: type[Block], mistakes: Mistakes, walk: Walk) -> None:
         self.fields: dict[str, _Converter] = {}  # filled by the compiler: a block may hold blocks of its own kind
         self.required: list[str] = []
         self._cls = cls

@@ -1,143 +1,53 @@
 """The YAML as frozen structs: this file is the reference manual of the configuration.
 
-One struct per YAML block; each key's meaning, unit and default stand beside it. Durations are seconds as floats here
-and ``5s``, ``250ms``, ``1m30s`` or a plain number of seconds in YAML; sizes are bytes here and ``32KiB``, ``8MB`` or a
-plain number in YAML. The loader reads these structs' own type information, so a key added here is known everywhere.
+One struct per YAML block; each key's meaning, unit and default stand beside it. The loader reads these structs' own
+type information, so a key added here is known everywhere; ``config.kinds`` says how durations and sizes are written.
 This module knows types and defaults, never files: reading and cross-checking are the loader's.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta
 
-# What a text means; ``config.values`` reads each kind.
-DURATION = "duration"
-SIZE = "size"
-ADDRESS = "address"
-LISTEN_ADDRESS = "listen_address"
-STATUS_RANGE = "status_range"
-REGEX = "regex"
-PATH = "path"
-TARGET = "target"
-HOST = "host"
-HOST_PATTERN = "host_pattern"
-METHOD = "method"
-NAME = "name"
-HEADER_NAME = "header_name"
-HEADER_VALUE = "header_value"
-WORKERS = "workers"
+from wsgiproxy.config.daemon_schema import (
+    AccessLog,
+    Certificate,
+    ClientCertificates,
+    ClientTimeouts,
+    Daemon,
+    Limits,
+    Listener,
+    ListenerTls,
+)
+from wsgiproxy.config.kinds import (
+    Address,
+    Block,
+    Duration,
+    HeaderName,
+    HeaderValue,
+    Host,
+    HostPattern,
+    Method,
+    Name,
+    Network,
+    Path,
+    PlainText,
+    Port,
+    Pseudonym,
+    Regex,
+    Size,
+    StatusRange,
+    Target,
+    Token,
+)
 
-
-def _kind(kind: str, **json_schema: Any) -> Meta:
-    """What the loader (``kind``) and an editor (``json_schema``) must know about a type.
-
-    ``also`` in ``json_schema`` names the other JSON types that YAML may use for it.
-    """
-    return Meta(extra={"kind": kind}, extra_json_schema=json_schema)
-
-
-DURATION_PATTERN = r"^(?=[0-9])([0-9.]+d)?([0-9.]+h)?([0-9.]+m)?([0-9.]+s)?([0-9.]+ms)?$|^[0-9]*[.]?[0-9]+$"
-SIZE_PATTERN = r"^[0-9]+(([kKMGT]i?)?B)?$"
-
-Duration = Annotated[float, _kind(DURATION, also=["string"], minimum=0, pattern=DURATION_PATTERN)]
-Size = Annotated[int, _kind(SIZE, also=["string"], minimum=0, pattern=SIZE_PATTERN)]
-Address = Annotated[str, _kind(ADDRESS, pattern="^(http://|unix:/|app:)")]
-ListenAddress = Annotated[str, _kind(LISTEN_ADDRESS, pattern="^unix:/|:[0-9]+$")]
-StatusRange = Annotated[str, _kind(STATUS_RANGE, also=["integer"], pattern="^[1-5][0-9]{2}(-[1-5][0-9]{2})?$")]
-Workers = Annotated[int, _kind(WORKERS, maximum=1)]
-Port = Annotated[int, Meta(ge=1, le=65535)]
-Path = Annotated[str, _kind(PATH, pattern="^/")]
-Target = Annotated[str, _kind(TARGET, pattern='^/[!"$-~]*$')]
-Regex = Annotated[str, _kind(REGEX, format="regex")]
-Host = Annotated[str, _kind(HOST)]
-HostPattern = Annotated[str, _kind(HOST_PATTERN)]
-Method = Annotated[str, _kind(METHOD, pattern="^[A-Z0-9!#$%&'*+.^_`|~-]+$")]
-Name = Annotated[str, _kind(NAME)]
-HeaderName = Annotated[str, _kind(HEADER_NAME, pattern="^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
-PlainText = Annotated[str, Meta(extra_json_schema={"also": ["number", "boolean"]})]
-HeaderValue = Annotated[str, _kind(HEADER_VALUE, also=["number", "boolean"])]
-
-
-class Block(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The base of every block."""
-
-    SHORTHAND: ClassVar[str | None] = None  # the key that a plain YAML scalar in place of the block stands for
-    EXACTLY_ONE: ClassVar[tuple[str, ...]] = ()  # keys of which exactly one must be given
-    AT_MOST_ONE: ClassVar[tuple[str, ...]] = ()  # keys of which no two may be given
-
-
-# --- the daemon -------------------------------------------------------------------------------------------------------
-
-
-class Limits(Block, frozen=True):
-    """What one client may ask for at the most; over it the request is refused before it costs anything."""
-
-    header_bytes: Annotated[Size, Meta(description="Bytes of request line and header fields (nginx: 4 x 8k); 431.")] = (
-        32 * 1024
-    )
-    header_count: Annotated[int, Meta(ge=1, description="Header fields in one request (gunicorn: 100); 431.")] = 100
-    target_bytes: Annotated[Size, Meta(description="Bytes of the request target (nginx: 8k); 414.")] = 8 * 1024
-    body_bytes: Annotated[
-        Size | None, Meta(description="Bytes of the request body; 413. Unlimited by default (nginx: 1m).")
-    ] = None
-    requests: Annotated[
-        int, Meta(ge=0, description="Requests on one connection, 0 for no limit (nginx keepalive_requests: 1000).")
-    ] = 0
-
-
-class ClientTimeouts(Block, frozen=True):
-    """How long one client may keep a connection waiting."""
-
-    header: Annotated[
-        Duration, Meta(description="From a request's first byte to the end of its head (nginx: 60s); 408.")
-    ] = 15.0
-    body: Annotated[Duration, Meta(description="Between two pieces of the request body (nginx: 60s); 408.")] = 60.0
-    keep_alive: Annotated[Duration, Meta(description="Between two requests on one connection (nginx: 75s).")] = 75.0
-    write: Annotated[
-        Duration, Meta(description="Without the client taking a byte of the answer (nginx send_timeout: 60s).")
-    ] = 60.0
-
-
-class Listener(Block, frozen=True):
-    """A socket for clients."""
-
-    SHORTHAND = "address"
-
-    address: Annotated[
-        ListenAddress, Meta(description="`host:port`, `[v6]:port`, `:port` (all interfaces) or `unix:/path`.")
-    ]
-    backlog: Annotated[int, Meta(ge=1, description="Connections that the kernel may hold for us (nginx: 511).")] = 1024
-    limits: Annotated[Limits, Meta(description="What one client may ask for at the most.")] = Limits()
-    timeouts: Annotated[ClientTimeouts, Meta(description="How long one client may keep a connection waiting.")] = (
-        ClientTimeouts()
-    )
-
-
-class AccessLog(Block, frozen=True):
-    """One line per exchange."""
-
-    path: Annotated[str, Meta(min_length=1, description="A file's path, or `-` for standard output.")] = "-"
-    format: Annotated[
-        Literal["combined", "json", "off"], Meta(description="`combined` (Apache's, and what we add), `json` or `off`.")
-    ] = "combined"
-
-
-class Daemon(Block, frozen=True):
-    """Read by `wsgiproxy run` alone, when it starts; a mounted application leaves it out."""
-
-    listeners: Annotated[
-        tuple[Listener, ...],
-        Meta(min_length=1, description="The sockets for clients.", extra={"unique": "address"}),
-    ] = (Listener(address="127.0.0.1:8080"),)
-    workers: Annotated[Workers, Meta(ge=1, description="Worker processes. Only 1 is supported so far.")] = 1
-    access_log: Annotated[AccessLog, Meta(description="One line per exchange.")] = AccessLog()
-    drain_timeout: Annotated[
-        Duration, Meta(description="After SIGTERM, how long exchanges under way may go on (gunicorn: 30s).")
-    ] = 30.0
-
+__all__ = [
+    "AccessLog", "Backend", "BackendTls", "Certificate", "ClientCertificates", "ClientTimeouts", "Config", "Daemon",
+    "Forwarding", "HealthCheck", "KeepAlive", "Limits", "Listener", "ListenerTls", "Match", "PathMatch", "Pool",
+    "PoolTimeouts", "Redirect", "Respond", "Route", "ValueMatch",
+]  # fmt: skip
 
 # --- pools ------------------------------------------------------------------------------------------------------------
 
@@ -147,7 +57,9 @@ class Backend(Block, frozen=True):
 
     SHORTHAND = "address"
 
-    address: Annotated[Address, Meta(description="`http://host:port`, `unix:/path` or `app:module:callable`.")]
+    address: Annotated[
+        Address, Meta(description="`http://host:port`, `https://host:port`, `unix:/path` or `app:module:callable`.")
+    ]
     weight: Annotated[
         int, Meta(ge=0, le=256, description="Share of the pool's work beside the others; 0 takes none (HAProxy: 1).")
     ] = 1
@@ -192,6 +104,28 @@ class PoolTimeouts(Block, frozen=True):
         Duration, Meta(gt=0, description="Without the backend taking a byte of the request (nginx: 60s); 504.")
     ] = 60.0
 
+    tunnel: Annotated[
+        Duration, Meta(gt=0, description="Without a byte either way after an upgrade (HAProxy timeout tunnel: none).")
+    ] = 3600.0
+
+
+class BackendTls(Block, frozen=True):
+    """How `https://` backends are spoken to."""
+
+    verify: Annotated[
+        bool, Meta(description="Whether the backend must prove its name; `false` lets anybody answer in its place.")
+    ] = True
+    ca: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(description="A PEM file with the authorities that are believed; the system's by default."),
+    ] = None
+    server_name: Annotated[
+        Host | None, Meta(description="The name to ask for (SNI) and to verify; the address's host by default.")
+    ] = None
+    certificate: Annotated[
+        Certificate | None, Meta(description="Our own certificate, for backends that ask for one.")
+    ] = None
+
 
 class KeepAlive(Block, frozen=True):
     """Idle connections kept open to each backend."""
@@ -223,6 +157,11 @@ class Pool(Block, frozen=True):
     attempts: Annotated[
         int, Meta(ge=1, description="Backends that one request may be tried on, the first included (HAProxy: 4).")
     ] = 3
+    tls: Annotated[BackendTls, Meta(description="How `https://` backends are spoken to.")] = BackendTls()
+    proxy_protocol: Annotated[
+        Literal["v1", "v2"] | None,
+        Meta(description="Begin each connection with a PROXY header; no connection is used twice then."),
+    ] = None
     host: Annotated[
         Literal["client", "backend"],
         Meta(description="The Host that backends see: the client's, or the backend's own address."),
@@ -326,57 +265,46 @@ class Route(Block, frozen=True):
             "into X-Forwarded-Prefix for other backends."
         ),
     ] = False
+    upgrades: Annotated[
+        tuple[Token, ...],
+        Meta(description="Protocols that a client may switch to, as a tunnel; others are not asked for. `[]`: none."),
+    ] = ("websocket",)
+    body_bytes: Annotated[
+        Size | None, Meta(description="Bytes of the request body; 413. The listener's limit holds as well.")
+    ] = None
+    trailers: Annotated[
+        tuple[HeaderName, ...],
+        Meta(description="Trailer fields that are passed on, both ways, behind chunked bodies; others are dropped."),
+    ] = ()
+
+
+class Forwarding(Block, frozen=True):
+    """Whom we believe about the client, and what we tell backends."""
+
+    trusted_proxies: Annotated[
+        tuple[Network, ...],
+        Meta(description="Peers (networks, or `unix:`) that are believed about the client (nginx set_real_ip_from)."),
+    ] = ()
+    read: Annotated[
+        Literal["x_forwarded", "forwarded"],
+        Meta(description="Which fields of trusted proxies count: X-Forwarded-*, or Forwarded (RFC 7239)."),
+    ] = "x_forwarded"
+    write: Annotated[
+        tuple[Literal["x_forwarded", "forwarded"], ...], Meta(description="Which fields backends get.")
+    ] = ("x_forwarded",)
+    via: Annotated[
+        Pseudonym | None, Meta(description="The name under which we stand in Via, both ways (RFC 9110 7.6.3); none.")
+    ] = None
 
 
 class Config(Block, frozen=True):
-    """The whole file. `daemon` is read once, when the daemon starts; `pools` and `routes` are live."""
+    """The whole file. `daemon` is read once, when the daemon starts; the rest is live."""
 
     daemon: Annotated[Daemon, Meta(description="Read by `wsgiproxy run` alone, when it starts.")] = Daemon()
+    forwarding: Annotated[Forwarding, Meta(description="Whom we believe, and what we tell backends. Live.")] = (
+        Forwarding()
+    )
     pools: Annotated[dict[Name, Pool], Meta(description="Named groups of backends. Live.")] = {}
     routes: Annotated[
         tuple[Route, ...], Meta(description="Which requests go where. Live.", extra={"unique": "name"})
     ] = ()
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of the YAML file, with descriptions, for editors. Made of JSON types alone."""
-    schema = msgspec.json.schema(Config)
-    blocks: dict[str, type[Block]] = {block.__name__: block for block in Block.__subclasses__()}
-    definitions = {name: _block_schema(blocks[name], part) for name, part in schema["$defs"].items()}
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "The configuration of wsgiproxy",
-        "$ref": schema["$ref"],
-        "$defs": _with_other_types(definitions),
-    }
-
-
-def _block_schema(block: type[Block], part: dict[str, Any]) -> dict[str, Any]:
-    """msgspec's schema of one block, and what only the loader knows: shorthands, one or many, exclusive keys."""
-    for field in msgspec.inspect.type_info(block).fields:  # type: ignore[attr-defined]
-        extra = field.type.extra if isinstance(field.type, msgspec.inspect.Metadata) else None
-        if extra and extra.get("one_or_many"):
-            many = part["properties"][field.name]
-            about = {key: many.pop(key) for key in ("description", "default") if key in many}
-            part["properties"][field.name] = {**about, "anyOf": [many["items"], many]}
-    if block.EXACTLY_ONE:
-        part["oneOf"] = [{"required": [key]} for key in block.EXACTLY_ONE]
-    if block.AT_MOST_ONE:
-        part["not"] = {"required": list(block.AT_MOST_ONE)}
-    if block.SHORTHAND is None:
-        return part
-    about = {"title": part.pop("title"), "description": part.pop("description")}
-    short = dict(part["properties"][block.SHORTHAND])
-    short.pop("default", None)
-    return {**about, "anyOf": [short, part]}
-
-
-def _with_other_types(part: Any) -> Any:
-    """A copy of a schema, of JSON types, in which every ``also`` (see ``_kind``) has become a choice of types."""
-    if isinstance(part, list | tuple):
-        return [_with_other_types(item) for item in part]
-    if not isinstance(part, dict):
-        return part
-    copy = {key: _with_other_types(value) for key, value in part.items()}
-    also = copy.pop("also", None)
-    return copy if also is None else {**copy, "type": [copy["type"], *also]}

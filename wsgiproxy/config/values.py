@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any
 
-from wsgiproxy.config import schema
+from wsgiproxy.config import kinds
 from wsgiproxy.config.address import parse_backend_address, parse_host, parse_listen_address
+from wsgiproxy.config.networks import parse_network
 
 Reader = Callable[[str], Any]
 
@@ -52,21 +53,24 @@ def suggest(word: str, known: Iterable[str]) -> str | None:
 def reader(kind: str) -> tuple[Reader, str]:
     """The reader of one of the schema's kinds, and what it reads, in words."""
     readers: dict[str, tuple[Reader, str]] = {
-        schema.DURATION: (read_duration, "a duration"),
-        schema.SIZE: (read_size, "a size"),
-        schema.ADDRESS: (lambda text: str(parse_backend_address(text)), "an address"),
-        schema.LISTEN_ADDRESS: (lambda text: str(parse_listen_address(text)), "an address"),
-        schema.STATUS_RANGE: (read_status_range, "a status or a range of statuses"),
-        schema.REGEX: (read_regex, "a regular expression"),
-        schema.PATH: (read_path, "a path"),
-        schema.TARGET: (read_target, "a path"),
-        schema.HOST: (read_host, "a host"),
-        schema.HOST_PATTERN: (read_host_pattern, "a host"),
-        schema.METHOD: (read_method, "a method"),
-        schema.NAME: (read_name, "a name"),
-        schema.HEADER_NAME: (read_header_name, "a header name"),
-        schema.HEADER_VALUE: (read_header_value, "text"),
-        schema.WORKERS: (read_workers, "a whole number"),
+        kinds.DURATION: (read_duration, "a duration"),
+        kinds.SIZE: (read_size, "a size"),
+        kinds.ADDRESS: (lambda text: str(parse_backend_address(text)), "an address"),
+        kinds.LISTEN_ADDRESS: (lambda text: str(parse_listen_address(text)), "an address"),
+        kinds.STATUS_RANGE: (read_status_range, "a status or a range of statuses"),
+        kinds.REGEX: (read_regex, "a regular expression"),
+        kinds.PATH: (read_path, "a path"),
+        kinds.TARGET: (read_target, "a path"),
+        kinds.HOST: (read_host, "a host"),
+        kinds.HOST_PATTERN: (read_host_pattern, "a host"),
+        kinds.METHOD: (read_method, "a method"),
+        kinds.NAME: (read_name, "a name"),
+        kinds.HEADER_NAME: (read_header_name, "a header name"),
+        kinds.HEADER_VALUE: (read_header_value, "text"),
+        kinds.WORKERS: (read_workers, "a whole number"),
+        kinds.NETWORK: (parse_network, "a network"),
+        kinds.PSEUDONYM: (read_pseudonym, "a name"),
+        kinds.TOKEN: (read_token, "a word"),
     }
     return readers[kind]
 
@@ -268,11 +272,19 @@ def read_name(text: str) -> str:
     return text
 
 
+def read_pseudonym(text: str) -> str:
+    """A pseudonym for Via (RFC 9110 7.6.3)."""
+    return _token(text, "a name for Via")
+
+
+def read_token(text: str) -> str:
+    """A word of HTTP (RFC 9110 5.6.2), in lower case."""
+    return _token(text, "a word of HTTP").lower()
+
+
 def read_header_name(text: str) -> str:
     """A header field's name (RFC 9110 5.1)."""
-    if not _TOKEN.fullmatch(text):
-        raise ValueError(f"{quote(text)} is not a header name: only letters, digits and !#$%&'*+-.^_`|~")
-    return text
+    return _token(text, "a header name")
 
 
 def read_header_value(text: str) -> str:
@@ -280,3 +292,9 @@ def read_header_value(text: str) -> str:
     if not _FIELD_VALUE.fullmatch(text):
         raise ValueError(f"{quote(text)} is not a header value: no line breaks, no control characters, latin-1 only")
     return text.strip("\t ")
+
+
+def _token(text: str, what: str) -> str:
+    if not _TOKEN.fullmatch(text):
+        raise ValueError(f"{quote(text)} is not {what}: only letters, digits and !#$%&'*+-.^_`|~")
+    return text

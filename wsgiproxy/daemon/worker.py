@@ -5,7 +5,7 @@ process that blocks holds up everybody, and says so itself if it patches. This m
 
 * SIGTERM: finish what is under way within ``drain_timeout``, then end; a second one ends at once
 * SIGINT, SIGQUIT: end at once
-* SIGHUP: read the file again
+* SIGHUP: read the file again, and the certificates
 * SIGUSR1: open the access log anew
 """
 
@@ -31,6 +31,7 @@ from wsgiproxy.server.listener import close_listener, describe, open_listener
 from wsgiproxy.server.server import Server
 from wsgiproxy.transport.greenlet import GreenletDriver
 
+CERTIFICATE_INTERVAL = 5.0  # seconds between two looks at the certificates' files
 _COLLECT_EVERY = 20_000  # objects made and not freed between two collections
 
 log = logging.getLogger("wsgiproxy")
@@ -89,6 +90,8 @@ class Worker:
         self._servers: list[Server] = []
         self._access_log: AccessLogWriter | None = None
         self._app: ProxyApp | None = None
+        self._complaints: dict[int, str] = {}  # what is wrong with a listener's new certificates, said once
+        self._certificate_watch: Any = None
         self._stop = gevent.event.Event()  # take no more clients
         self._stop_now = gevent.event.Event()  # and wait for none
 
@@ -101,7 +104,7 @@ class Worker:
             try:
                 self._listeners.append(open_listener(listener))
             except ConfigError as error:
-                raise self._runtime.error(f"daemon.listeners[{index}]", error.problem) from error
+                raise self._listener_error(index, error) from error
         self._runtime.start()
         log_block = self._block.access_log
         if log_block.format != "off":
@@ -109,11 +112,16 @@ class Worker:
             self._app = ProxyApp(self._runtime, log=formatter(log_block.format, self._access_log))
         else:
             self._app = ProxyApp(self._runtime)
-        for sock, listener in zip(self._listeners, self._block.listeners, strict=True):
-            server = Server(self._app, sock, listener, self._driver)
-            self._servers.append(server)
+        for index, (sock, listener) in enumerate(zip(self._listeners, self._block.listeners, strict=True)):
+            try:
+                self._servers.append(Server(self._app, sock, listener, self._driver))
+            except ConfigError as error:
+                raise self._listener_error(index, error) from error
+        for server in self._servers:
             server.start()
-        where = ", ".join(map(describe, self._listeners))
+        if any(listener.tls is not None for listener in self._block.listeners):
+            self._certificate_watch = gevent.spawn(self._watch_certificates)
+        where = ", ".join(map(describe, self._listeners, self._block.listeners))
         log.info("listening on %s: %s", where, count_parts(self._runtime.config))
 
     def run(self) -> None:
@@ -133,6 +141,8 @@ class Worker:
     def close(self) -> None:
         """Cut what is left, close everything and leave nothing behind. Idempotent."""
         cut = self._connections()
+        if self._certificate_watch is not None:
+            self._certificate_watch.kill()
         for server in self._servers:
             server.close()
         for sock, listener in zip(self._listeners, self._block.listeners, strict=False):
@@ -158,13 +168,37 @@ class Worker:
         self._stop.set()
 
     def on_reload(self) -> None:
-        """SIGHUP: read the file again."""
+        """SIGHUP: read the file again, and the certificates."""
         self._runtime.reload()
+        self._reload_certificates()
 
     def on_reopen(self) -> None:
         """SIGUSR1: open the access log anew, after its file was renamed."""
         if self._access_log is not None:
             self._access_log.reopen()
+
+    def _watch_certificates(self) -> None:
+        while True:
+            gevent.sleep(CERTIFICATE_INTERVAL)
+            self._reload_certificates()
+
+    def _reload_certificates(self) -> None:
+        """Take up certificates that were renewed; those of no use are spoken of once, and the old ones stay."""
+        for index, server in enumerate(self._servers):
+            try:
+                server.reload_certificates()
+            except ConfigError as error:
+                complaint = str(self._listener_error(index, error))
+                if self._complaints.get(index) != complaint:
+                    self._complaints[index] = complaint
+                    log.error("%s; the certificates from before stay in use", complaint)
+            else:
+                self._complaints.pop(index, None)
+
+    def _listener_error(self, index: int, error: ConfigError) -> ConfigError:
+        """A listener's mistake, with its place in the file; ``error.key`` is a key within the listener's block."""
+        key = f"daemon.listeners[{index}]"
+        return self._runtime.error(f"{key}.{error.key}" if error.key else key, error.problem)
 
     def _connections(self) -> int:
         return sum(server.connections for server in self._servers)

@@ -2,7 +2,7 @@
 
 One reader for both sides: the front server reads requests with it, the upstream reads answers. It is given a
 ``receive`` function instead of a socket, and the two errors to raise, so that it blames the right side. Chunk
-extensions and trailers are checked, bounded and dropped.
+extensions are checked, bounded and dropped; trailer fields are checked, bounded and kept for whoever asks for some.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable
 
 from wsgiproxy.errors import ProxyError
-from wsgiproxy.http1.message import Framing
-from wsgiproxy.http1.parser import parse_trailers
+from wsgiproxy.http1.message import Fields, Framing
+from wsgiproxy.http1.parser import BARE_LINE_END, TOKEN, VALUE, parse_trailers
 
 PIECE = 256 * 1024  # bytes asked for at once: few calls for a large body, and still in a core's cache
 _CHUNKED_PIECE = 64 * 1024  # the same for a chunked body, whose pieces are cut out of what was received
@@ -21,17 +21,23 @@ _MAX_EXTENSIONS = 16 * 1024  # bytes of all chunk extensions of one body (the cl
 _MAX_TRAILER_BYTES = 8 * 1024
 _MAX_TRAILER_FIELDS = 100
 
-_SIZE = rb"([0-9A-Fa-f]{1,15}+)((?:[ \t]*+;[\t\x20-\x7e\x80-\xff]*+)?+)\r\n"
+# RFC 9112 7.1 and 7.1.1: white space stands before a semicolon or around an equals sign, and nowhere else.
+_QUOTED = r'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'
+_EXTENSION = rf"[ \t]*+;[ \t]*+{TOKEN}++(?:[ \t]*+=[ \t]*+(?:{TOKEN}++|{_QUOTED}))?"
+_SIZE = rf"([0-9A-Fa-f]{{1,15}}+)((?:{_EXTENSION})*+)\r\n".encode("latin-1")
 _FIRST_SIZE_LINE = re.compile(_SIZE)
 _NEXT_SIZE_LINE = re.compile(rb"\r\n" + _SIZE)
+_BEGINS_SIZE_LINE = re.compile(
+    rf"(?:[0-9A-Fa-f]{{1,15}}+(?:[ \t]*+;{VALUE}*+\r?|[ \t]++|\r)?)?\Z".encode("latin-1")
+)  # loosely, but none that hopes for a line end in vain
 
 
 class BodyReader:
     """One body. ``finished`` is true once its last byte was returned; ``received`` counts the payload's bytes."""
 
     __slots__ = (
-        "_buffer", "_chunked", "_extensions", "_failure", "_malformed", "_position", "_receive", "_remaining",
-        "_size_line", "_truncated", "finished", "received",
+        "_buffer", "_chunked", "_extensions", "_failure", "_in_trailers", "_malformed", "_position", "_receive",
+        "_remaining", "_size_line", "_trailers", "_truncated", "finished", "received",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +59,8 @@ class BodyReader:
         self._extensions = 0
         self._failure: ProxyError | None = None
         self._size_line = _FIRST_SIZE_LINE
+        self._in_trailers = False
+        self._trailers: Fields = []
         self.finished = framing.length == 0
         self.received = 0
         if framing.chunked:
@@ -94,6 +102,13 @@ class BodyReader:
         """What was received beyond the body; to be asked when ``finished``."""
         return self._buffer[self._position :]
 
+    def trailers(self) -> Fields:
+        """The trailer fields of a chunked body, as they came, once it is ``finished``; nothing before, or without any.
+
+        They say nothing of this message to anybody but through ``headers.allowed_trailers``.
+        """
+        return self._trailers if self.finished else []
+
     def _read_plain(self) -> bytes:
         remaining = self._remaining
         wanted = PIECE if remaining is None or remaining > PIECE else remaining
@@ -132,13 +147,16 @@ class BodyReader:
 
     def _start_chunk(self) -> None:
         """Receive until a chunk's size line, or for the last chunk the whole trailer section, is there."""
-        while (match := self._size_line.match(self._buffer, self._position)) is None:
-            self._check_size_line()
-            self._fill()
-        if not self._accept_size(match):
+        if not self._in_trailers:
+            while (match := self._size_line.match(self._buffer, self._position)) is None:
+                self._check_size_line()
+                self._fill()
+            if self._accept_size(match):
+                return
             self._position = match.end()
-            self._read_trailers()
-            self.finished = True
+            self._in_trailers = True  # a wait in there may be interrupted, and taken up again
+        self._read_trailers()
+        self.finished = True
 
     def _accept_size(self, match: re.Match[bytes]) -> bool:
         """Go on with the chunk of a size line; false, and nothing taken, for the last chunk."""
@@ -159,26 +177,32 @@ class BodyReader:
         start = self._position + (2 if self._size_line is _NEXT_SIZE_LINE else 0)
         if not b"\r\n".startswith(self._buffer[self._position : start]):
             raise self._malformed("a chunk does not end with its line end")
-        if self._buffer.find(b"\n", start) >= 0:
+        if _BEGINS_SIZE_LINE.match(self._buffer, start) is None:
             raise self._malformed("malformed chunk size line")
         if len(self._buffer) - start >= _MAX_CHUNK_LINE:
             raise self._malformed("chunk size line too long")
 
     def _read_trailers(self) -> None:
-        """Take the trailer fields, which are checked and dropped, and the empty line (RFC 9112 7.1.2)."""
+        """Take the trailer fields, which are checked and kept apart, and the empty line (RFC 9112 7.1.2)."""
+        seen = 0  # bytes that were looked through before
         while True:
             section = self._buffer[self._position :]
             if section.startswith(b"\r\n"):
                 self._position += 2
                 return
-            end = section.find(b"\r\n\r\n")
+            end = section.find(b"\r\n\r\n", max(seen - 3, 0))
+            if BARE_LINE_END.search(section, max(seen - 1, 0), end if end >= 0 else len(section)) is not None:
+                raise self._malformed("a trailer line does not end with its line end")
             if (end if end >= 0 else len(section) - 3) > _MAX_TRAILER_BYTES:
                 raise self._malformed("trailer section too long")
             if end >= 0:
-                if parse_trailers(section[: end + 2], _MAX_TRAILER_FIELDS) is None:
+                fields = parse_trailers(section[: end + 2], _MAX_TRAILER_FIELDS)
+                if fields is None:
                     raise self._malformed("malformed trailer section")
+                self._trailers = fields
                 self._position += end + 4
                 return
+            seen = len(section)
             self._fill()
 
     def _take(self, size: int) -> bytes:

@@ -6,7 +6,7 @@ The rule of the room: facts about single fields, as pure functions over latin-1 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from wsgiproxy.http1.message import Fields
 
@@ -16,18 +16,32 @@ HOP_BY_HOP = frozenset({
     "trailers", "transfer-encoding", "upgrade",
 })  # fmt: skip
 
-# Fields that a Connection field must not take away from the next hop: routing, framing or identity stand on them
-# (the class of CVE-2022-31813 and CVE-2024-45410). Names beginning with x-forwarded- count as well.
+# Fields that a Connection field must not take away from the next hop, in requests or in answers: routing, framing,
+# identity or security stand on them (the class of CVE-2022-31813 and CVE-2024-45410), or they are meant for every
+# recipient (RFC 9110 7.6.1).
 NEVER_NOMINATED = frozenset({
-    "authorization", "cache-control", "content-encoding", "content-length", "content-type", "cookie", "date",
-    "forwarded", "host", "location", "origin", "range", "set-cookie", "via", "www-authenticate", "x-real-ip",
+    "age", "authorization", "cache-control", "client-cert", "client-cert-chain", "cookie", "date", "etag", "expires",
+    "forwarded", "host", "last-modified", "location", "max-forwards", "origin", "pragma", "range", "referer",
+    "retry-after", "set-cookie", "strict-transport-security", "vary", "via", "www-authenticate", "x-frame-options",
+    "x-real-ip",
 })  # fmt: skip
 
 _FORWARDED_PREFIX = "x-forwarded-"
+_NEVER_NOMINATED_PREFIXES = (_FORWARDED_PREFIX, "access-control-", "content-", "sec-")
 
 # Never sent on as the client sent them: one hop's own, decided anew by us (Host, Content-Length, Expect), believed only
-# from trusted proxies (Forwarded, X-Real-IP).
-_NOT_FORWARDED = HOP_BY_HOP | {"content-length", "expect", "forwarded", "host", "http2-settings", "x-real-ip"}
+# from trusted proxies (Forwarded, X-Real-IP), or said by us alone (Client-Cert, RFC 9440).
+_NOT_FORWARDED = HOP_BY_HOP | {
+    "client-cert", "client-cert-chain", "content-length", "expect", "forwarded", "host", "http2-settings", "x-real-ip",
+}  # fmt: skip
+
+# What trailers must not say, for a recipient that merges them into the header section would act upon it too late or
+# twice (RFC 9110 6.5.1): framing, routing, controls and conditions, authentication, cookies, control data of answers.
+_NOT_IN_TRAILERS = _NOT_FORWARDED | NEVER_NOMINATED - {"etag"} | {
+    "allow", "authentication-info", "clear-site-data", "proxy", "refresh", "warning",
+}  # fmt: skip
+_NOT_IN_TRAILERS_PREFIXES = (*_NEVER_NOMINATED_PREFIXES, "if-", "proxy-")
+_MADE_FOR_TRAILERS = frozenset({"content-digest", "proxy-status"})  # RFC 9530 2, RFC 9209 2
 
 # Spelled as browsers and common clients spell them: a set look-up settles most fields without lower-casing the name.
 _COMMON = (
@@ -53,9 +67,9 @@ END_TO_END_ANSWER = frozenset(_COMMON_ANSWER) | frozenset(name.lower() for name 
 UNFIT = ""  # stands in an environ for all names that are unfit for one, see ``is_unfit``
 
 
-def is_unfit(name: str) -> bool:
+def is_unfit(name: str, keep_underscores: bool = False) -> bool:
     """Whether CGI would take a field for another one: for its underscore, or as HTTP_PROXY (httpoxy, CVE-2016-5385)."""
-    return "_" in name or name.lower() == "proxy"
+    return ("_" in name and not keep_underscores) or name.lower() == "proxy"
 
 
 def _environ_key(name: str) -> str:
@@ -95,8 +109,11 @@ def tokens(value: str) -> list[str]:
 
 def nominated(connection: str) -> frozenset[str]:
     """The field names that a Connection field takes off, less those that it must not."""
-    names = (name for name in tokens(connection) if name not in NEVER_NOMINATED)
-    return frozenset(name for name in names if not name.startswith(_FORWARDED_PREFIX))
+    return frozenset(name for name in tokens(connection) if not _is_protected(name))
+
+
+def _is_protected(lower: str) -> bool:
+    return lower in NEVER_NOMINATED or lower.startswith(_NEVER_NOMINATED_PREFIXES)
 
 
 def forwardable(fields: Fields, connection: str = "") -> Fields:
@@ -111,7 +128,25 @@ def forwardable(fields: Fields, connection: str = "") -> Fields:
 
 def _is_forwardable(name: str) -> bool:
     lower = name.lower()
+    if "_" in lower:  # CGI reads it as a hyphen: nothing may pass for what the backend has from us, or relies on
+        lower = lower.replace("_", "-")
+        return lower not in _NOT_FORWARDED and not _is_protected(lower)
     return lower not in _NOT_FORWARDED and not lower.startswith(_FORWARDED_PREFIX)
+
+
+def is_forbidden_trailer(name: str) -> bool:
+    """Whether a trailer field of that name, in any case, is never passed on (RFC 9110 6.5.1)."""
+    lower = name.lower().replace("_", "-")
+    if lower in _MADE_FOR_TRAILERS:
+        return False
+    return lower in _NOT_IN_TRAILERS or lower.startswith(_NOT_IN_TRAILERS_PREFIXES)
+
+
+def allowed_trailers(fields: Fields, names: Collection[str]) -> Fields:
+    """The trailer fields whose lower-case names were asked for, and are not forbidden."""
+    if not fields or not names:
+        return []
+    return [field for field in fields if field[0].lower() in names and not is_forbidden_trailer(field[0])]
 
 
 def without(fields: Iterable[tuple[str, str]], names: frozenset[str]) -> Fields:

@@ -30,7 +30,8 @@ class RequestHead:
     ``target`` is the raw request target; ``path`` and ``query`` are its raw parts (``path`` is ``*`` for ``OPTIONS *``,
     and the part after the authority of an absolute-form target); ``host`` is the authority that was asked for (from an
     absolute-form target, else from the Host field, ``""`` where HTTP/1.0 sent none). ``environ`` holds the fields as
-    PEP 3333 has them (``HTTP_*``, ``CONTENT_TYPE``, ``CONTENT_LENGTH``), repeated ones joined.
+    PEP 3333 has them (``HTTP_*``, ``CONTENT_TYPE``, ``CONTENT_LENGTH``), repeated ones joined; names with an
+    underscore are never in it, even where they were kept among the ``fields``.
     """
 
     __slots__ = (
@@ -69,12 +70,23 @@ class RequestHead:
 
 
 class ResponseHead:
-    """The status line and the header section of one response; ``keep_alive`` is what the head alone promises."""
+    """The status line and the header section of one response.
 
-    __slots__ = ("fields", "framing", "keep_alive", "reason", "status", "version")
+    ``keep_alive`` is what the head alone promises; ``upgrade`` is the protocol that a 101 switches to, in lower case,
+    and empty in every other answer.
+    """
+
+    __slots__ = ("fields", "framing", "keep_alive", "reason", "status", "upgrade", "version")
 
     def __init__(
-        self, status: int, reason: str, version: str, fields: Fields, framing: Framing, keep_alive: bool
+        self,
+        status: int,
+        reason: str,
+        version: str,
+        fields: Fields,
+        framing: Framing,
+        keep_alive: bool,
+        upgrade: str = "",
     ) -> None:
         self.status = status
         self.reason = reason
@@ -82,6 +94,7 @@ class ResponseHead:
         self.fields = fields
         self.framing = framing
         self.keep_alive = keep_alive
+        self.upgrade = upgrade
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status} {self.reason}, {len(self.fields)} fields, {self.framing}>"

@@ -35,8 +35,19 @@ def request_head(method: str, target: str, fields: str) -> bytes:
 
 
 def response_head(status: str, fields: str) -> bytes:
-    """The bytes of a response head; ``status`` is code and reason, ``fields`` lines as ``field_lines`` makes them."""
+    """The bytes of a response head, final or interim (``103 Early Hints``).
+
+    ``status`` is code and reason, ``fields`` are lines as ``field_lines`` makes them.
+    """
     return f"HTTP/1.1 {status}\r\n{fields}\r\n".encode("latin-1")
+
+
+def last_chunk(trailers: Fields) -> bytes:
+    """The end of a chunked body, with its trailer fields (RFC 9112 7.1.2).
+
+    Raises as ``checked_field_lines``; which names are fit for a trailer is ``headers.allowed_trailers``'s business.
+    """
+    return f"0\r\n{checked_field_lines(trailers)}\r\n".encode("latin-1") if trailers else LAST_CHUNK
 
 
 def is_status(status: str) -> bool:

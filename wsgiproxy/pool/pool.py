@@ -80,7 +80,17 @@ class Pool:
                     backend.in_flight += 1
                     backend.requests += 1
                     return Lease(backend)
-        raise NoBackendError(f"pool {self.name}: no backend is available", self._retry_after())
+        raise self._nobody()
+
+    def check_available(self) -> None:
+        """``NoBackendError`` where no backend is available; takes nothing."""
+        roster = self._roster
+        with roster.lock:
+            if self._known_changes != roster.changes:
+                self._sort_into_tiers()
+            if self._tiers:
+                return
+        raise self._nobody()
 
     def _sort_into_tiers(self) -> None:
         """Who may be picked, the best first; called under the lock."""
@@ -92,6 +102,9 @@ class Pool:
             for backup in (False, True)
         )
         self._tiers = tuple(tier for tier in tiers if tier)
+
+    def _nobody(self) -> NoBackendError:
+        return NoBackendError(f"pool {self.name}: no backend is available", self._retry_after())
 
     def _retry_after(self) -> int:
         """Whole seconds until a check may have found a backend again."""

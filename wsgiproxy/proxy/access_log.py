@@ -37,7 +37,7 @@ def combined_line(exchange: Exchange) -> str:
         if not _is_plain(f"{request}{referer}{agent}"):
             request, referer, agent = _quoted(request), _quoted(referer), _quoted(agent)
     return (
-        f"{environ.get('REMOTE_ADDR') or '-'} - {_word(environ.get('REMOTE_USER'))} [{_local_time(int(time.time()))}] "
+        f"{exchange.address or '-'} - {_word(environ.get('REMOTE_USER'))} [{_local_time(int(time.time()))}] "
         f'"{request}" {exchange.status} {exchange.bytes_sent} "{referer}" "{agent}" '
         f"{_word(exchange.route)} {exchange.pool or '-'} {exchange.backend or '-'} {exchange.attempts} "
         f"{_first_byte(exchange):.3f} {exchange.ended_at - exchange.started_at:.3f} {exchange.reason}"
@@ -49,7 +49,7 @@ def json_line(exchange: Exchange) -> str:
     head, environ = exchange.head, exchange.environ
     record = {
         "time": time.time(),
-        "client": environ.get("REMOTE_ADDR") or None,
+        "client": exchange.address or None,
         "user": environ.get("REMOTE_USER") or None,
         "method": head.method if head is not None else None,
         "target": head.target if head is not None else None,

@@ -13,10 +13,15 @@ from wsgiproxy.config import schema
 from wsgiproxy.errors import NoBackendError, ProxyError
 from wsgiproxy.http1.message import Fields, RequestHead
 from wsgiproxy.proxy.exchange import Exchange
+from wsgiproxy.proxy.request import quote_path
 from wsgiproxy.routing.path import strip
 
-_CLIENT_CLOSED = "499 Client Closed Request"
 _TEXT = "text/plain; charset=utf-8"
+# What TRACE must not show to a script that sent it (RFC 9110 9.3.8).
+_SENSITIVE = frozenset({
+    "authorization", "client-cert", "client-cert-chain", "cookie", "proxy-authorization", "x-api-key", "x-auth-token",
+    "x-csrf-token",
+})  # fmt: skip
 
 
 def status_line(status: int, reason: str = "") -> str:
@@ -52,20 +57,28 @@ def redirect(
     exchange: Exchange, start_response: StartResponse, block: schema.Redirect, head: RequestHead, path: str, prefix: int
 ) -> list[bytes]:
     """A route's redirect; ``path`` is the raw path, ``prefix`` how many of its elements matched."""
-    location = _location(block, head, exchange.environ["wsgi.url_scheme"], path, prefix)
-    fields = [("Location", location), ("Content-Type", _TEXT)]
+    fields = [("Location", _location(block, exchange, head, path, prefix)), ("Content-Type", _TEXT)]
     return give(exchange, start_response, status_line(block.status), fields, b"")
 
 
-def _location(block: schema.Redirect, head: RequestHead, scheme: str, path: str, prefix: int) -> str:
-    """The absolute URL that the client is sent to (Gateway API, HTTPRequestRedirectFilter)."""
+def _location(block: schema.Redirect, exchange: Exchange, head: RequestHead, path: str, prefix: int) -> str:
+    """The absolute URL that the client is sent to (Gateway API, HTTPRequestRedirectFilter), as the client sees URLs."""
+    client, script_name = exchange.client, exchange.environ.get("SCRIPT_NAME", "")
     if block.path is not None or path == "*":
         path = block.path or "/"
     elif block.path_prefix is not None:
         rest = strip(path, prefix)[1]
         path = block.path_prefix.rstrip("/") + ("" if rest == "/" and not path.endswith("/") else rest) or "/"
+    if block.host is None or block.path is None:  # else it is a whole URL of another place
+        path = f"{client.prefix if client is not None else ''}{quote_path(script_name)}{path}"
     target = f"{path}?{head.query}" if head.query else path
-    host, _, port = head.host.rpartition(":") if head.host[-1:].isdigit() and ":" in head.host else (head.host, "", "")
+    authority = head.host if client is None else client.host
+    scheme = exchange.environ["wsgi.url_scheme"] if client is None else client.scheme
+    host, port = authority, ""
+    if authority[-1:].isdigit() and ":" in authority:
+        host, _, port = authority.rpartition(":")
+    if client is not None:
+        port = client.public_port
     host = block.host or host
     if not host:
         # HTTP/1.0 without Host: a relative reference is all that can be said, and "//name" would be another host's.
@@ -80,11 +93,24 @@ def _location(block: schema.Redirect, head: RequestHead, scheme: str, path: str,
     return f"{new_scheme}://{host}{':' + port if port else ''}{target}"
 
 
+def last_hop(exchange: Exchange, start_response: StartResponse, head: RequestHead) -> list[bytes]:
+    """OPTIONS, or TRACE, whose Max-Forwards says that we are whom it was meant for (RFC 9110 7.6.2)."""
+    if head.method != "TRACE":
+        return give(exchange, start_response, status_line(200), [], b"")
+    lines = [f"{head.method} {head.target} {head.version}\r\n"]
+    lines += [f"{name}: {value}\r\n" for name, value in head.fields if name.lower() not in _SENSITIVE]
+    seen = "".join([*lines, "\r\n"]).encode("latin-1")
+    return give(exchange, start_response, status_line(200), [("Content-Type", "message/http")], seen)
+
+
 def error_page(exchange: Exchange, start_response: StartResponse, error: ProxyError) -> list[bytes]:
     """A small page that says what happened, without telling about our inside."""
     exchange.fail(error)
-    if error.status == 499:
-        return give(exchange, start_response, _CLIENT_CLOSED, [], b"")
+    if error.status == 499:  # for the log; who only ended its sending within its request still reads (RFC 9112 8)
+        exchange.status = error.status
+        exchange.finish()
+        start_response(status_line(400), [("Content-Length", "0")])
+        return [b""]
     status = status_line(error.status)
     fields = [("Content-Type", _TEXT), ("Cache-Control", "no-store")]
     if isinstance(error, NoBackendError):

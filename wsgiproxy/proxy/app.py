@@ -14,10 +14,13 @@ from wsgiref.types import StartResponse, WSGIApplication
 
 from wsgiproxy.errors import BadRequestError, NotFoundError, ProxyError
 from wsgiproxy.proxy import answer
+from wsgiproxy.proxy.client import client_of
 from wsgiproxy.proxy.exchange import Exchange
 from wsgiproxy.proxy.forward import forward
+from wsgiproxy.proxy.hops import hops_left, via
 from wsgiproxy.proxy.request import head_of, upstream_request
 from wsgiproxy.proxy.response import ForwardedBody
+from wsgiproxy.proxy.tunnel import Tunnel
 from wsgiproxy.routing.path import normalize_path
 from wsgiproxy.runtime import Runtime
 
@@ -57,10 +60,13 @@ class ProxyApp:
         exchange = Exchange(environ, self._log)
         try:
             head = exchange.head = head_of(environ)
+            table = self._runtime.table
+            if not table.forwards_plainly and table.trusted_proxies:
+                exchange.client = client_of(environ, head, table)
             path = normalize_path(head.path)
             if path is None:
                 raise BadRequestError("the path holds an invalid escape, or a NUL")
-            match = self._runtime.table.match(head.host, path.text, head.method, head.fields, head.query)
+            match = table.match(head.host, path.text, head.method, head.fields, head.query)
             if match is None:
                 if self._fallback is not None:
                     return self._fallback(environ, start_response)
@@ -73,17 +79,25 @@ class ProxyApp:
                 return answer.redirect(exchange, start_response, route.redirect, head, path.raw, match.prefix_elements)
             pool = route.pool
             assert pool is not None, "the loader lets no route through that has no target"
+            if "HTTP_MAX_FORWARDS" in head.environ and hops_left(head) == 0:
+                return answer.last_hop(exchange, start_response, head)
             exchange.pool = pool.name
-            strip_elements = match.prefix_elements if route.strip_prefix else 0
-            request = upstream_request(environ, head, path, strip_elements)
+            request = upstream_request(exchange, table, head, path, match)
             response, lease = forward(exchange, pool, request)
         except ProxyError as error:
             return answer.error_page(exchange, start_response, error)
         exchange.first_byte_at = _monotonic()
         exchange.status = response.status
-        body = ForwardedBody(response.body, lease, exchange)
+        fields = response.fields
+        if not table.forwards_plainly and table.forwarding.via is not None:
+            fields = [*fields, via("HTTP/1.1", table.forwarding.via)]
+        body: ForwardedBody | Tunnel = ForwardedBody(response.body, lease, exchange, route.trailers)
         try:
-            start_response(answer.status_line(response.status, response.reason), response.fields)
+            if request.upgrade and response.status == 101:
+                fields = [*fields, ("Upgrade", request.upgrade)]
+                spawn, idle_timeout = self._runtime.driver.spawn, pool.block.timeouts.tunnel
+                body = Tunnel(*response.body.take_over(), lease, exchange, response.body, spawn, idle_timeout)
+            start_response(answer.status_line(response.status, response.reason), fields)
         except BaseException:
             body.close()
             raise

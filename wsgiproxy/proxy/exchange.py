@@ -12,6 +12,7 @@ from typing import Any
 
 from wsgiproxy.errors import ProxyError
 from wsgiproxy.http1.message import RequestHead
+from wsgiproxy.proxy.client import ClientFacts
 
 _monotonic = time.monotonic
 
@@ -20,8 +21,8 @@ class Exchange:
     """One client request. Times are ``time.monotonic()`` instants; ``reason`` is why it ended as it did."""
 
     __slots__ = (
-        "_log", "attempts", "backend", "bytes_sent", "ended_at", "environ", "first_byte_at", "head", "pool", "reason",
-        "route", "started_at", "status",
+        "_log", "attempts", "backend", "bytes_sent", "client", "ended_at", "environ", "first_byte_at", "head", "pool",
+        "reason", "route", "started_at", "status",
     )  # fmt: skip
 
     def __init__(self, environ: dict[str, Any], log: Callable[[Exchange], None] | None) -> None:
@@ -29,6 +30,7 @@ class Exchange:
         self._log = log
         self.environ = environ
         self.head: RequestHead | None = None
+        self.client: ClientFacts | None = None  # None: nobody is believed but the peer itself
         self.started_at = _monotonic()
         self.first_byte_at = 0.0  # when the head of the answer was there; 0: never
         self.ended_at = 0.0
@@ -39,6 +41,11 @@ class Exchange:
         self.status = 0
         self.bytes_sent = 0  # of the body
         self.reason = "done"
+
+    @property
+    def address(self) -> str:
+        """The client's, empty where it has none."""
+        return self.client.address if self.client is not None else self.environ.get("REMOTE_ADDR") or ""
 
     def fail(self, error: ProxyError) -> None:
         """Note why it did not end well."""

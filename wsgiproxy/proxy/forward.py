@@ -9,9 +9,9 @@ from __future__ import annotations
 from wsgiproxy.errors import BackendError, NoBackendError, Retry, StaleConnectionError
 from wsgiproxy.pool.backend import Backend
 from wsgiproxy.pool.pool import Lease, Pool
+from wsgiproxy.proxy.body import ReplayableBody
 from wsgiproxy.proxy.exchange import Exchange
-from wsgiproxy.proxy.request import ReplayableBody
-from wsgiproxy.upstream.messages import IDEMPOTENT, UpstreamRequest, UpstreamResponse
+from wsgiproxy.upstream.messages import IDEMPOTENT, RequestBody, UpstreamRequest, UpstreamResponse
 
 
 def forward(exchange: Exchange, pool: Pool, request: UpstreamRequest) -> tuple[UpstreamResponse, Lease]:
@@ -19,6 +19,8 @@ def forward(exchange: Exchange, pool: Pool, request: UpstreamRequest) -> tuple[U
 
     Raises ``NoBackendError``, the last attempt's ``BackendError``, or a ``ClientError``.
     """
+    if request.body is not None:
+        _take_beginning(pool, request.body)
     tried: list[Backend] = []
     failure: BackendError | None = None
     while True:
@@ -39,6 +41,13 @@ def forward(exchange: Exchange, pool: Pool, request: UpstreamRequest) -> tuple[U
         tried.append(lease.backend)
         if len(tried) >= pool.block.attempts or not _may_repeat(failure, request):
             raise failure
+
+
+def _take_beginning(pool: Pool, body: RequestBody) -> None:
+    """Have the beginning of a body here before a backend is asked, so that a slow client holds none up."""
+    pool.check_available()  # else the client would send for nothing
+    if isinstance(body, ReplayableBody):
+        body.prefetch()
 
 
 def _attempt(exchange: Exchange, backend: Backend, request: UpstreamRequest) -> UpstreamResponse:

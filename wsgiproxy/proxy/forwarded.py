@@ -1,29 +1,67 @@
-"""What we tell a backend about the client: the X-Forwarded-* fields.
+"""What we tell a backend about the client: X-Forwarded-*, Forwarded (RFC 7239), Client-Cert (RFC 9440).
 
 What a client says of itself in these fields is never passed on (``http1.headers.forwardable`` drops them): a backend
-that believes them must be able to believe us.
+that believes them must be able to believe us. Who the client is, is ``proxy.client``'s business.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from wsgiproxy.config import schema
 from wsgiproxy.http1.message import Fields, RequestHead
+from wsgiproxy.proxy.client import ClientFacts, client_certificate, public_port
+from wsgiproxy.proxy.rfc7239 import element, node_text
 
 
-def forwarded_fields(environ: dict[str, Any], head: RequestHead, prefix: str) -> Fields:
-    """X-Forwarded-For, -Proto, -Host, -Port, and -Prefix where ``prefix`` (percent-encoded) is not empty."""
+def plain_fields(environ: dict[str, Any], head: RequestHead, prefix: str) -> Fields:
+    """What is said by default, of the peer: X-Forwarded-*, and its certificate.
+
+    ``prefix`` (percent-encoded) is the path in front of the backend's.
+    """
     scheme = environ["wsgi.url_scheme"]
-    fields: Fields = []
-    client = environ.get("REMOTE_ADDR")
-    if client:  # a unix socket has none
-        fields.append(("X-Forwarded-For", client))
-    fields.append(("X-Forwarded-Proto", scheme))
     host = head.host
+    fields = _x_forwarded(environ.get("REMOTE_ADDR"), scheme, host, public_port(host, scheme), prefix)
+    if "SSL_CLIENT_CERT" in environ:
+        fields += client_certificate(environ)
+    return fields
+
+
+def fields_of(client: ClientFacts, prefix: str, forwarding: schema.Forwarding) -> Fields:
+    """What is said of any client, in the ways that ``forwarding.write`` names."""
+    prefix = client.prefix + prefix
+    fields: Fields = []
+    if "x_forwarded" in forwarding.write:
+        hops = ", ".join(client.hops)
+        fields = _x_forwarded(hops, client.scheme, client.host, client.public_port, prefix)
+    if "forwarded" in forwarding.write:
+        if prefix and not fields:
+            fields.append(("X-Forwarded-Prefix", prefix))  # RFC 7239 has no word for it
+        fields.append(("Forwarded", _forwarded(client)))
+    fields += client.certificate
+    return fields
+
+
+def _x_forwarded(addresses: str | None, scheme: str, host: str, port: str, prefix: str) -> Fields:
+    """X-Forwarded-For, -Proto, -Host, -Port and -Prefix, as far as they are known."""
+    fields: Fields = []
+    if addresses:  # a unix socket has none
+        fields.append(("X-Forwarded-For", addresses))
+    fields.append(("X-Forwarded-Proto", scheme))
     if host:
         fields.append(("X-Forwarded-Host", host))
-    port = host.rpartition(":")[2] if host[-1:].isdigit() and ":" in host else ""
-    fields.append(("X-Forwarded-Port", port or ("443" if scheme == "https" else "80")))
+    fields.append(("X-Forwarded-Port", port))
     if prefix:
         fields.append(("X-Forwarded-Prefix", prefix))
     return fields
+
+
+def _forwarded(client: ClientFacts) -> str:
+    """One element for each hop; what the client asked for stands in its own, the first."""
+    nodes = [node_text(address) for address in client.hops]
+    if client.alias or not nodes:
+        nodes.insert(0, client.alias or "unknown")
+    first = {"for": nodes[0], "proto": client.scheme}
+    if client.host:
+        first["host"] = client.host
+    return ", ".join([element(first), *(element({"for": node}) for node in nodes[1:])])

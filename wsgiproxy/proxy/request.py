@@ -11,16 +11,20 @@ import re
 from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from wsgiproxy.errors import BadRequestError, ClientDisconnectedError, NotImplementedByProxyError
-from wsgiproxy.http1.headers import forwardable
-from wsgiproxy.http1.message import Framing, RequestHead
+from wsgiproxy.config import schema
+from wsgiproxy.errors import BadRequestError, NotImplementedByProxyError
+from wsgiproxy.http1.headers import forwardable, tokens
+from wsgiproxy.http1.message import RequestHead
 from wsgiproxy.http1.parser import parse_request
-from wsgiproxy.proxy.forwarded import forwarded_fields
+from wsgiproxy.proxy.body import body_of
+from wsgiproxy.proxy.client import connection_of, peer_facts
+from wsgiproxy.proxy.exchange import Exchange
+from wsgiproxy.proxy.forwarded import fields_of, plain_fields
+from wsgiproxy.proxy.hops import count_hop, via
 from wsgiproxy.routing.path import NormalPath, strip
-from wsgiproxy.upstream.messages import RequestBody, UpstreamRequest
+from wsgiproxy.routing.table import RouteMatch, RoutingTable
+from wsgiproxy.upstream.messages import UpstreamRequest
 
-_READ = 16 * 1024  # bytes asked of a foreign wsgi.input, which waits for all of them
-_REPLAY = 64 * 1024  # bytes of a body that are kept so that it can be sent again
 _UNQUOTED = "/:@!$&'()*+,;=~-._"  # what RFC 3986 lets stand in a path
 _QUOTED_SLASH = re.compile("%2[Ff]")
 _AFTER_AUTHORITY = re.compile("[a-zA-Z]+://[^/?#]*")  # what precedes the path in an absolute-form target
@@ -32,8 +36,12 @@ _NOT_FROM_ENVIRON = frozenset({"HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE", "HTTP
 def head_of(environ: dict[str, Any]) -> RequestHead:
     """The request's head: the one that our server parsed, or one made from the environ of any other server.
 
-    A middleware that moved the mount point makes the parsed head wrong: then the environ counts. Raises
-    ``BadRequestError`` and its kin where the environ holds what HTTP forbids.
+    A middleware that moved the mount point makes the parsed head wrong: then the environ counts. Anything else that a
+    middleware in front of us changes in the environ (the method, fields, the path) is not seen under our own server,
+    whose head has what an environ loses: order, repetitions, spelling. One that must change requests takes
+    ``wsgiproxy.head`` out of the environ; then the environ counts as under any other server.
+
+    Raises ``BadRequestError`` and its kin where the environ holds what HTTP forbids.
     """
     head = environ.get("wsgiproxy.head")
     if head is not None and not environ.get("SCRIPT_NAME"):
@@ -83,7 +91,7 @@ def _raw_target(environ: dict[str, Any]) -> str:
             rest = "/" + "/".join(raw_path.split("/")[elements + 1 :])
         if rest and (not script or _stands_for(rest, path or "/")):
             return rest + raw[len(raw_path) :]
-    quoted = _quote(path) or "/"
+    quoted = quote_path(path) or "/"
     return f"{quoted}?{query}" if query else quoted
 
 
@@ -92,7 +100,8 @@ def _stands_for(raw: str, path: str) -> bool:
     return _decode(raw) == path or ("%2" in raw and _decode(_QUOTED_SLASH.sub("%252F", raw)) == path)
 
 
-def _quote(path: str) -> str:
+def quote_path(path: str) -> str:
+    """A decoded path (latin-1 text) percent-encoded; ``BadRequestError`` for what no client can have sent."""
     try:
         return quote_from_bytes(path.encode("latin-1"), safe=_UNQUOTED)
     except UnicodeEncodeError as error:
@@ -104,98 +113,63 @@ def _decode(raw: str) -> str:
 
 
 def upstream_request(
-    environ: dict[str, Any], head: RequestHead, path: NormalPath, strip_elements: int
+    exchange: Exchange, table: RoutingTable, head: RequestHead, path: NormalPath, match: RouteMatch
 ) -> UpstreamRequest:
-    """The request for a backend: end-to-end fields, what we say of the client, one framing.
+    """The request for a backend of the route: end-to-end fields, what we say of the client, one framing.
 
-    ``strip_elements`` leading elements of the path become its mount point: SCRIPT_NAME for an application of this
-    process, X-Forwarded-Prefix for another backend.
+    Where the route says so the leading elements of the path that it matched become its mount point: SCRIPT_NAME for an
+    application of this process, X-Forwarded-Prefix for another backend. Raises ``ContentTooLargeError``.
     """
+    environ, route = exchange.environ, match.route
     script_name, raw = environ.get("SCRIPT_NAME", ""), path.raw
-    if strip_elements:
-        script_name += "/".join(path.text.split("/")[: strip_elements + 1])  # as matched: no repeated slashes
-        raw = strip(raw, strip_elements)[1]
-    connection = head.environ.get("HTTP_CONNECTION", "")
-    fields = forwardable(head.fields, connection)
-    fields += forwarded_fields(environ, head, _quote(script_name) if script_name else "")
+    if route.strip_prefix and match.prefix_elements:
+        script_name += "/".join(path.text.split("/")[: match.prefix_elements + 1])  # as matched: no repeated slashes
+        raw = strip(raw, match.prefix_elements)[1]
     target = head.target
     if raw is not head.path or target[0] != "/":
         target = f"{raw}?{head.query}" if "?" in head.target else raw
     framing = head.framing
-    return UpstreamRequest(
+    request = UpstreamRequest(
         head.method,
         target,
         head.host,
-        fields,
+        forwardable(head.fields, head.environ.get("HTTP_CONNECTION", "")),
         framing=framing,
-        body=None if framing.length == 0 else _body_of(environ, framing),
+        body=None if framing.length == 0 else body_of(environ, framing, route.body_bytes),
         environ=environ,
         script_name=script_name,
         path_info=_decode(raw) if raw != "*" else "",
         query=head.query,
         on_cancel=environ.get("wsgiproxy.on_cancel"),
+        on_early_hints=environ.get("wsgi.early_hints"),
+        trailers=route.trailers,
+        scheme=environ["wsgi.url_scheme"],
     )
+    prefix = quote_path(script_name) if script_name else ""
+    if table.forwards_plainly:
+        request.fields += plain_fields(environ, head, prefix)
+    else:
+        _tell(request, exchange, table.forwarding, head, prefix)
+    if "HTTP_MAX_FORWARDS" in head.environ:
+        request.fields = count_hop(request.fields, head)
+    if environ.get("wsgiproxy.upgrade"):
+        asked = tokens(head.environ.get("HTTP_UPGRADE", ""))
+        request.upgrade = next((protocol for protocol in asked if protocol in route.upgrades), "")
+    if route.pool is not None and route.pool.block.proxy_protocol is not None:
+        request.client = connection_of(environ, exchange.client)
+    return request
 
 
-def _body_of(environ: dict[str, Any], framing: Framing) -> ReplayableBody:
-    source = environ["wsgi.input"]
-    return ReplayableBody(source if hasattr(source, "read_some") else HostInput(source, framing))
-
-
-class HostInput:
-    """A foreign ``wsgi.input`` as pieces: never read past the body, in reads small enough not to hold it back."""
-
-    __slots__ = ("_left", "_source")
-
-    def __init__(self, source: Any, framing: Framing) -> None:
-        self._source = source
-        self._left = framing.length  # None: the host ends the input where the body ends
-
-    def read_some(self) -> bytes:
-        """The next piece; ``b""`` at the end; ``ClientDisconnectedError`` where it ends early."""
-        size = _READ if self._left is None else min(_READ, self._left)
-        try:
-            piece: bytes = self._source.read(size) if size else b""
-        except (OSError, EOFError) as error:  # whatever the host makes of a client that has gone
-            raise ClientDisconnectedError(f"the request body could not be read: {error}") from error
-        if self._left is not None:
-            if size and not piece:
-                raise ClientDisconnectedError(f"the request body ended {self._left} bytes early")
-            self._left -= len(piece)
-        return piece
-
-
-class ReplayableBody:
-    """A body whose beginning is kept, so that it can be sent again as long as that is all that was read of it.
-
-    Kept are the first piece, whatever its size, and more up to 64 KiB in all.
-    """
-
-    __slots__ = ("_kept", "_next", "_size", "_source", "can_rewind")
-
-    def __init__(self, source: RequestBody) -> None:
-        self._source = source
-        self._kept: list[bytes] = []
-        self._next = 0  # which kept piece comes next
-        self._size = 0  # bytes read from the source
-        self.can_rewind = True  # every byte that was read is still here
-
-    def rewind(self) -> None:
-        """Begin again."""
-        self._next = 0
-
-    def read_some(self) -> bytes:
-        """The next piece; ``b""`` at the end."""
-        if self._next < len(self._kept):
-            self._next += 1
-            return self._kept[self._next - 1]
-        piece = self._source.read_some()
-        self._size += len(piece)
-        if self._size > _REPLAY and self._kept:
-            self.can_rewind = False
-            self._kept.clear()
-            self._next = 0
-        elif piece and self.can_rewind:
-            self._kept.append(piece)
-            self._next += 1
-        return piece
+def _tell(
+    request: UpstreamRequest, exchange: Exchange, forwarding: schema.Forwarding, head: RequestHead, prefix: str
+) -> None:
+    """Say what the configuration wants to be said of the client, and of us."""
+    client = exchange.client or peer_facts(exchange.environ, head)
+    request.scheme = client.scheme
+    request.fields += fields_of(client, prefix, forwarding)
+    if forwarding.via is not None:
+        request.fields.append(via(head.version, forwarding.via))
+        send = request.on_early_hints
+        if send is not None:
+            entry = via("HTTP/1.1", forwarding.via)
+            request.on_early_hints = lambda fields: send([*fields, entry])

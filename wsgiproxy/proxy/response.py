@@ -6,17 +6,24 @@ The climb in reverse: connection, lease, access log, in that order, in one place
 from __future__ import annotations
 
 from wsgiproxy.errors import Blame, ProxyError
+from wsgiproxy.http1.message import Fields
 from wsgiproxy.pool.pool import Lease
 from wsgiproxy.proxy.exchange import Exchange
 from wsgiproxy.upstream.messages import ResponseBody
 
 
 class ForwardedBody:
-    """The iterable that ``ProxyApp`` returns. A body cut short raises, so that the client sees a cut."""
+    """The iterable that ``ProxyApp`` returns. A body cut short raises, so that the client sees a cut.
 
-    __slots__ = ("_body", "_exchange", "_failed", "_lease", "_over")
+    ``trailer_names`` are those of the fields that may follow it.
+    """
 
-    def __init__(self, body: ResponseBody, lease: Lease, exchange: Exchange) -> None:
+    __slots__ = ("_body", "_exchange", "_failed", "_lease", "_over", "trailer_names")
+
+    def __init__(
+        self, body: ResponseBody, lease: Lease, exchange: Exchange, trailer_names: tuple[str, ...] = ()
+    ) -> None:
+        self.trailer_names = trailer_names
         self._body = body
         self._lease = lease
         self._exchange = exchange
@@ -43,6 +50,10 @@ class ForwardedBody:
     def is_ready(self) -> bool:
         """Whether the next piece, or the end, can be had without a wait; our server sends the head ahead if not."""
         return self._body.is_ready()
+
+    def trailers(self) -> Fields:
+        """The trailer fields that the route passes on, once the last piece was handed out; our server asks for them."""
+        return self._body.trailers() if self.trailer_names else []
 
     def close(self) -> None:
         """Give back the connection, release the backend, write the log. Idempotent."""

@@ -6,59 +6,103 @@ backends that stay their new weights and rules. Closing what is gone is the call
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from wsgiproxy.config import schema
-from wsgiproxy.config.address import parse_backend_address
+from wsgiproxy.config.address import BackendAddress, HttpAddress, parse_backend_address
 from wsgiproxy.pool.backend import Backend, Health, Roster
 from wsgiproxy.pool.pool import Pool
 from wsgiproxy.routing.table import Route, RoutingTable
 from wsgiproxy.upstream.messages import Upstream
 
 MakeUpstream = Callable[[str], Upstream]
+Renewed = list[tuple[Backend, Upstream]]  # backends that stay, and the upstreams that they will have
+
+_NONE: Mapping[str, MakeUpstream] = MappingProxyType({})
 
 
-def build_table(config: schema.Config, previous: RoutingTable | None, make_upstream: MakeUpstream) -> RoutingTable:
-    """The table of ``config``; ``make_upstream(address)`` makes what is new. What it raises leaves all as it was."""
+def build_table(
+    config: schema.Config,
+    previous: RoutingTable | None,
+    make_upstream: MakeUpstream,
+    *,
+    make_secure: Mapping[str, MakeUpstream] = _NONE,
+    renew: frozenset[str] = frozenset(),
+) -> RoutingTable:
+    """The table of ``config``; ``make_upstream(address)`` makes what is new. What it raises leaves all as it was.
+
+    ``make_secure`` has what makes the ``https://`` upstreams of each pool; in the pools named in ``renew`` backends
+    that stay get new ones, too.
+    """
     made: list[Upstream] = []
+    renewed: Renewed = []
 
-    def make(address: str) -> Upstream:
-        made.append(make_upstream(address))
+    def make(pool: str, text: str, address: BackendAddress) -> Upstream:
+        made.append((make_secure[pool] if is_secure(address) else make_upstream)(text))
         return made[-1]
 
     try:
-        table = _build(config, previous, make)
+        table = _build(config, previous, make, renew, renewed)
     except BaseException:
         for upstream in made:
             upstream.close()
         raise
+    for backend, upstream in renewed:
+        backend.upstream = upstream
     for pool in table.pools.values():
         _settle(pool)
     return table
 
 
-def _build(config: schema.Config, previous: RoutingTable | None, make_upstream: MakeUpstream) -> RoutingTable:
-    """The table, with nothing that lives changed yet."""
+def is_secure(address: BackendAddress) -> bool:
+    """Whether a backend is spoken to over TLS."""
+    return isinstance(address, HttpAddress) and address.scheme == "https"
+
+
+def _build(
+    config: schema.Config,
+    previous: RoutingTable | None,
+    make: Callable[[str, str, BackendAddress], Upstream],
+    renew: frozenset[str],
+    renewed: Renewed,
+) -> RoutingTable:
+    """The table, with nothing that lives changed yet; ``renewed`` is told what is to be changed then."""
     living = {} if previous is None else previous.pools
-    pools = {name: _build_pool(name, block, living.get(name), make_upstream) for name, block in config.pools.items()}
+    pools = {
+        name: _build_pool(
+            name, block, living.get(name), functools.partial(make, name), renewed if name in renew else None
+        )
+        for name, block in config.pools.items()
+    }
     routes = []
     for index, block in enumerate(config.routes):
         pool = None if block.pool is None else pools[block.pool]
         routes.append((Route(block.name or f"routes[{index}]", block, pool), block))
-    return RoutingTable(1 if previous is None else previous.generation + 1, pools, routes)
+    generation = 1 if previous is None else previous.generation + 1
+    return RoutingTable(generation, pools, routes, config.forwarding)
 
 
-def _build_pool(name: str, block: schema.Pool, previous: Pool | None, make_upstream: MakeUpstream) -> Pool:
+def _build_pool(
+    name: str,
+    block: schema.Pool,
+    previous: Pool | None,
+    make: Callable[[str, BackendAddress], Upstream],
+    renewed: Renewed | None,
+) -> Pool:
     """A pool with the backends that it had, as far as they are still named, and new ones."""
     roster = Roster() if previous is None else previous.roster
     living = {} if previous is None else {backend.address: backend for backend in previous.backends}
     backends = []
     for entry in block.backends:
-        address = str(parse_backend_address(entry.address))
-        backend = living.get(address)
+        address = parse_backend_address(entry.address)
+        backend = living.get(str(address))
         if backend is None:
             health: Health = "healthy" if block.health_check is None else "checking"
-            backend = Backend(name, address, make_upstream(entry.address), roster, health)
+            backend = Backend(name, str(address), make(entry.address, address), roster, health)
+        elif renewed is not None and is_secure(address):
+            renewed.append((backend, make(entry.address, address)))
         backends.append(backend)
     return Pool(name, block, tuple(backends), roster)
 

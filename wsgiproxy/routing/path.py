@@ -1,10 +1,13 @@
-"""One policy for paths, the same for every host server: what is matched, and what is sent on.
+r"""One policy for paths, the same for every host server: what is matched, and what is sent on.
 
 * Matching looks at the percent-decoded path, in which repeated slashes count as one. ``%2F`` stays ``%2F`` and never
-  equals ``/``; ``%5C`` and ``;`` are ordinary characters.
+  equals ``/``; ``%5C`` and ``;`` are ordinary characters. Escapes are decoded once, into bytes: ``%252F`` is ``%2F``,
+  no slash; an overlong spelling in UTF-8 (``%C0%AF``) is what its bytes are, never the character that it imitates.
 * ``.`` and ``..`` elements, plain or escaped, are resolved before matching (RFC 3986 5.2.4), never above the root, and
   then the resolved path is what is sent on: no backend may resolve it another way. Any other path is sent on raw.
-* ``%00`` and escapes that are none are refused.
+  An element that only contains dots (``..;``, ``..%2F``, ``..%5C``) is a name like any other: a backend that takes it
+  for a dot segment (Tomcat, IIS) needs a rule of its own.
+* ``%00`` and escapes that are none are refused with 400. (A raw ``\`` or control character no parser lets through.)
 """
 
 from __future__ import annotations

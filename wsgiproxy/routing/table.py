@@ -10,21 +10,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 from typing import NamedTuple
 
 from wsgiproxy.config import schema
+from wsgiproxy.config.networks import Networks
 from wsgiproxy.http1.message import Fields
 from wsgiproxy.pool.pool import Pool
 from wsgiproxy.routing.match import Conditions, Key, RequestFacts
 from wsgiproxy.routing.path import normalize_path
 
+_PLAIN_FORWARDING = schema.Forwarding()
 _WALK_AT_MOST = 8  # candidates of one host and path that are looked at one by one
 
 
 class Route:
-    """What is done with the requests that match: one of ``pool``, ``respond`` and ``redirect``."""
+    """What is done with the requests that match: one of ``pool``, ``respond`` and ``redirect``.
 
-    __slots__ = ("name", "pool", "redirect", "respond", "strip_prefix")
+    ``upgrades`` and ``trailers`` are in lower case.
+    """
+
+    __slots__ = ("body_bytes", "name", "pool", "redirect", "respond", "strip_prefix", "trailers", "upgrades")
 
     def __init__(self, name: str, block: schema.Route, pool: Pool | None) -> None:
         self.name = name
@@ -32,6 +38,9 @@ class Route:
         self.respond = block.respond
         self.redirect = block.redirect
         self.strip_prefix = block.strip_prefix
+        self.upgrades = block.upgrades
+        self.body_bytes = inf if block.body_bytes is None else block.body_bytes
+        self.trailers = tuple(name.lower() for name in block.trailers)
 
     def __repr__(self) -> str:
         target = self.pool.name if self.pool is not None else "respond" if self.respond is not None else "redirect"
@@ -146,15 +155,28 @@ class _Matches:
 
 
 class RoutingTable:
-    """Routes and pools of one generation."""
+    """Routes and pools of one generation, and whom it believes about clients.
 
-    __slots__ = ("_any", "_hosts", "_labels", "_wildcards", "generation", "pools")
+    ``forwards_plainly`` is whether nobody is believed, and backends get X-Forwarded-* and no Via: the common case.
+    """
+
+    __slots__ = (
+        "_any", "_hosts", "_labels", "_wildcards", "forwarding", "forwards_plainly", "generation", "pools",
+        "trusted_proxies",
+    )  # fmt: skip
 
     def __init__(
-        self, generation: int, pools: Mapping[str, Pool], routes: Sequence[tuple[Route, schema.Route]]
+        self,
+        generation: int,
+        pools: Mapping[str, Pool],
+        routes: Sequence[tuple[Route, schema.Route]],
+        forwarding: schema.Forwarding = _PLAIN_FORWARDING,
     ) -> None:
         self.generation = generation
         self.pools = pools
+        self.forwarding = forwarding
+        self.forwards_plainly = forwarding == _PLAIN_FORWARDING
+        self.trusted_proxies = Networks(forwarding.trusted_proxies)
         matches: dict[str, _Matches] = {}
         for order, (route, block) in enumerate(routes):
             for match in block.match or (schema.Match(),):

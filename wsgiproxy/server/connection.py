@@ -2,7 +2,8 @@
 
 The rule of the room: the client is never trusted and never waited for without a deadline; any WSGI application may
 stand behind, so its answer is checked before it is written. An answer that refused a request, or that was cut, is the
-connection's last. This module must not know proxying.
+connection's last. A client that leaves while it has sent more than was read is noticed no sooner than that is read or
+an answer to it fails. This module must not know proxying.
 """
 
 from __future__ import annotations
@@ -24,18 +25,21 @@ from wsgiproxy.errors import (
     TargetTooLongError,
 )
 from wsgiproxy.http1.body import BodyReader
-from wsgiproxy.http1.message import RequestHead
+from wsgiproxy.http1.headers import tokens
+from wsgiproxy.http1.message import Fields, RequestHead
 from wsgiproxy.http1.parser import END_OF_HEAD, check_partial, parse_request
 from wsgiproxy.server.environ import request_environ
 from wsgiproxy.server.input import RequestInput
+from wsgiproxy.server.pace import BodySource, Pace
 from wsgiproxy.server.response import Application, Response, refusal
-from wsgiproxy.transport.greenlet import GreenletStream
+from wsgiproxy.server.welcome import Welcome
+from wsgiproxy.transport.stream import Stream
 
 _RECEIVE = 16 * 1024  # bytes asked for while a head is awaited
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LINGER_SECONDS = 5.0  # after a last answer, how long we read on so that a reset does not destroy it (nginx: 30)
 _LINGER_QUIET_SECONDS = 1.0  # the same without a byte from the client (nginx: 5)
-_DRAIN_BYTES = 256 * 1024  # of a body that the application left unread, before another request
+_EMPTY_LINE = b"\r\n"
 _HALF_CLOSE_GRACE = 0.5  # seconds that a client who has shut down its sending side is still waited for
 
 _monotonic = time.monotonic
@@ -48,6 +52,9 @@ class Owner(Protocol):
     app: Application
     limits: schema.Limits
     timeouts: schema.ClientTimeouts
+    pace: Pace
+    keep_underscores: bool
+    most_requests: float  # on one connection
     draining: bool
 
     def forget(self, connection: Connection) -> None:
@@ -60,15 +67,19 @@ class Owner(Protocol):
 class Connection:
     """A client's connection and the requests that come over it, one after the other."""
 
-    __slots__ = ("_base", "_buffer", "_cancel", "_gone", "_response", "_server", "_stream", "idle", "requests")
+    __slots__ = (
+        "_base", "_buffer", "_cancel", "_gone", "_head", "_response", "_server", "_stream", "idle", "requests",
+    )  # fmt: skip
 
-    def __init__(self, server: Owner, stream: GreenletStream, base: dict[str, Any]) -> None:
+    def __init__(self, server: Owner, stream: Stream, base: dict[str, Any]) -> None:
         """``base`` is what the environs of all its requests have in common."""
         self._server = server
         self._stream = stream
         self._base = base
         self._base["wsgiproxy.on_cancel"] = self._on_cancel
+        self._base["wsgi.early_hints"] = self._send_early_hints
         self._buffer = b""  # received, and not yet parsed
+        self._head: RequestHead | None = None  # of the request under way
         self._cancel: Callable[[ProxyError], None] | None = None
         self._response: Response | None = None  # the one under way
         self._gone = False
@@ -78,10 +89,15 @@ class Connection:
     def __repr__(self) -> str:
         return f"<Connection {self._stream!r}, {self.requests} requests{', idle' if self.idle else ''}>"
 
-    def serve(self) -> None:
+    def serve(self, welcome: Welcome | None = None) -> None:
         """Serve until either side is done with the connection. Never raises."""
-        self._stream.watch(self._hung_up)
         try:
+            if welcome is not None:
+                stream = welcome.greet(self, self._stream, self._base)
+                if stream is None:
+                    return
+                self._stream = stream
+            self._stream.watch(self._hung_up)
             while self._serve_one():
                 pass
         except ClientDisconnectedError:
@@ -117,64 +133,88 @@ class Connection:
         head = self._read_head()
         if head is None:
             return False
+        self._head = head
         self.requests += 1
         server, stream = self._server, self._stream
-        reader, body = self._open_body(head)
+        body = self._open_body(head)
         environ = request_environ(self._base, head)
         environ["wsgi.input"] = body
-        most = server.limits.requests
-        may_keep = head.keep_alive and not server.draining and (not most or self.requests < most)
-        self._response = response = Response(stream, head, server.timeouts.write, may_keep, body)
+        may_keep = head.keep_alive and not server.draining and self.requests < server.most_requests
+        self._response = response = Response(stream, head, server.pace, may_keep, body)
+        if "HTTP_UPGRADE" in environ and _asks_for_upgrade(head):
+            environ["wsgiproxy.upgrade"] = True
+            response.hand_over = self._hand_over
+        if head.version == "HTTP/1.0":
+            del environ["wsgi.early_hints"]
         may_follow = response.run(server.app, environ)
-        self._response = None
+        self._response = self._head = None
         self._cancel = None  # an application that did not take it back must not hear of later requests
         if not may_follow:
-            if (reader is not None and not reader.finished) or self._buffer or not stream.is_quiet():
+            if not body.finished or self._buffer or not stream.is_quiet():
                 self._linger()
             return False
-        if reader is None:
+        if head.framing.length == 0:
             return True
-        if not reader.finished and not self._drain(reader):
+        if not body.read_away():
             self._linger()
             return False
-        self._buffer = reader.leftover()
+        self._buffer = body.leftover()
         return True
 
     def _read_head(self) -> RequestHead | None:
-        """The next request's head; None where the client ends the connection instead."""
-        buffer, timeouts, limits = self._buffer, self._server.timeouts, self._server.limits
-        if not buffer:
-            self.idle = True
-            if self._server.draining and self.requests:
-                return None
-            try:
-                buffer = self._stream.recv(_RECEIVE, _monotonic() + timeouts.keep_alive)
-            except RequestTimeout:
-                return None
-            self.idle = False
+        """The next request's head; None where the client ends the connection instead.
+
+        What has been received and not parsed is in ``_buffer`` all the time, also when this raises.
+        """
+        if len(self._buffer) < 3 and not self._await_request():
+            return None
+        limits, buffer = self._server.limits, self._buffer
         start = 2 if buffer.startswith(b"\r\n") else 0  # RFC 9112 2.2: one empty line before a request is forgiven
         end = buffer.find(END_OF_HEAD, start)
         if end < 0:
-            deadline = _monotonic() + timeouts.header
+            deadline = _monotonic() + self._server.timeouts.header
             seen = 0
             while end < 0:
-                if len(buffer) > start and buffer != b"\r":
-                    check_partial(buffer, start, seen)
+                check_partial(buffer, start, seen)
                 if len(buffer) > limits.header_bytes:
                     raise self._too_large(buffer)
                 data = self._stream.recv(_RECEIVE, deadline)
                 if not data:
                     return None
                 seen = len(buffer)
-                buffer += data
-                if seen < 2:
-                    start = 2 if buffer.startswith(b"\r\n") else 0
+                self._buffer = buffer = buffer + data
                 end = buffer.find(END_OF_HEAD, max(seen - 3, start))
-        if end + 4 > limits.header_bytes:
-            raise self._too_large(buffer)
         end += 4
+        if end > limits.header_bytes:
+            raise self._too_large(buffer)
+        head = parse_request(
+            buffer[start:end],
+            max_fields=limits.header_count,
+            max_target=limits.target_bytes,
+            keep_underscores=self._server.keep_underscores,
+        )
         self._buffer = buffer[end:]
-        return parse_request(buffer[start:end], max_fields=limits.header_count, max_target=limits.target_bytes)
+        return head
+
+    def _await_request(self) -> bool:
+        """Wait until the next request begins; false where it does not. An empty line before it does not begin it."""
+        server = self._server
+        if server.draining and self.requests and not self._buffer:
+            return False
+        patience = server.timeouts.keep_alive if self.requests else server.timeouts.header
+        deadline = _monotonic() + patience
+        buffer = self._buffer
+        while len(buffer) < 3 and _EMPTY_LINE.startswith(buffer):
+            self.idle = True
+            try:
+                data = self._stream.recv(_RECEIVE, deadline)
+            except RequestTimeout:
+                return False
+            if not data:
+                return False
+            self._buffer = buffer = buffer + data
+        self.idle = False
+        return True
 
     def _too_large(self, buffer: bytes) -> ClientError:
         line = buffer.find(b"\r\n", 2)
@@ -183,38 +223,43 @@ class Connection:
             return TargetTooLongError(f"the request line is longer than {most} bytes")
         return HeadersTooLargeError(f"the request head is longer than {self._server.limits.header_bytes} bytes")
 
-    def _open_body(self, head: RequestHead) -> tuple[BodyReader | None, RequestInput]:
+    def _open_body(self, head: RequestHead) -> RequestInput:
         framing, limit = head.framing, self._server.limits.body_bytes
         if framing.length == 0:
-            return None, RequestInput()
+            return RequestInput()
         if limit is not None and framing.length is not None and framing.length > limit:
             raise ContentTooLargeError(f"the request body is longer than {limit} bytes")
-        reader = BodyReader(framing, self._buffer, self._receive, BadRequestError, ClientDisconnectedError)
+        source = BodySource(self._stream, self._server.pace, len(self._buffer))
+        reader = BodyReader(framing, self._buffer, source.receive, BadRequestError, ClientDisconnectedError)
         before_read = self._send_continue if head.expect_continue and not self._buffer else None
         self._buffer = b""
-        return reader, RequestInput(reader, limit, before_read)
-
-    def _receive(self, size: int) -> bytes:
-        return self._stream.recv(size, _monotonic() + self._server.timeouts.body)
+        return RequestInput(reader, limit, before_read, source)
 
     def _send_continue(self) -> None:
-        self._stream.send_all(_CONTINUE, self._server.timeouts.write)
+        self._server.pace.send(self._stream, _CONTINUE)
 
-    def _drain(self, reader: BodyReader) -> bool:
-        """Read away what the application left of the body; false where that is too much."""
-        limit = reader.received + _DRAIN_BYTES
-        try:
-            while not reader.finished and reader.received < limit:
-                reader.read_some()
-        except ClientError:
-            return False
-        return reader.finished
+    def _send_early_hints(self, fields: Fields) -> None:
+        """``wsgi.early_hints``: send a 103 with these fields ahead of the answer."""
+        if self._response is not None:
+            self._response.send_early_hints(fields)
+
+    def _hand_over(self) -> bytes:
+        """Leave the stream to a tunnel, which sees for itself whether the client is there; what came early."""
+        self._stream.watch(None)
+        self._cancel = None
+        early, self._buffer = self._buffer, b""
+        return early
 
     def _refuse(self, error: ClientError) -> None:
         """Answer a request that never became one, and close."""
-        _log.info("a request of %s was refused: %d, %s", self._base.get("REMOTE_ADDR") or "-", error.status, error)
+        head = self._head
+        line = f"{head.method} {head.target} {head.version}" if head is not None else _first_line(self._buffer)
+        _log.info(
+            "a request of %s was refused: %d, %s: %.300r",
+            self._base.get("REMOTE_ADDR") or "-", error.status, error, line,
+        )  # fmt: skip
         try:
-            self._stream.send_all(refusal(error), self._server.timeouts.write)
+            self._server.pace.send(self._stream, refusal(error))
             self._linger()
         except ProxyError:
             pass  # the client is gone, or does not read: there is nobody to tell
@@ -224,7 +269,7 @@ class Connection:
         over = _monotonic() + _LINGER_SECONDS
         try:
             self._stream.shutdown_write()
-            while (now := _monotonic()) < over and self._stream.recv(_RECEIVE, now + _LINGER_QUIET_SECONDS):
+            while (now := _monotonic()) < over and self._stream.recv(_RECEIVE, min(now + _LINGER_QUIET_SECONDS, over)):
                 pass
         except ProxyError:
             pass  # the client is gone, or took too long: either way it is over
@@ -246,3 +291,17 @@ class Connection:
         self._gone = True
         if self._cancel is not None:
             self._cancel(ClientDisconnectedError("the client closed the connection"))
+
+
+def _asks_for_upgrade(head: RequestHead) -> bool:
+    """Whether a request with an Upgrade field may be answered 101: HTTP/1.1, nominated, no body (RFC 9110 7.8)."""
+    return (
+        head.version == "HTTP/1.1"
+        and head.framing.length == 0
+        and "upgrade" in tokens(head.environ.get("HTTP_CONNECTION", ""))
+    )
+
+
+def _first_line(data: bytes) -> str:
+    """The beginning of what was no request, for the log."""
+    return data[:1000].lstrip(b"\r\n").partition(b"\n")[0].decode("latin-1")

@@ -4,11 +4,15 @@ What is the same for every request of a listener, and of a connection, is made o
 
 * ``RAW_URI``: the raw request target (gunicorn's name for it);
 * ``wsgiproxy.head``: the ``http1.message.RequestHead``;
-* ``wsgiproxy.on_cancel``: see ``upstream.messages.OnCancel``: how to hear that the client has gone.
+* ``wsgiproxy.destination``: callable, the address and port that the client connected to; empty and 0 where unknown;
+* ``wsgiproxy.on_cancel``: see ``upstream.messages.OnCancel``: how to hear that the client has gone;
+* ``wsgiproxy.upgrade``: True where the request may be answered 101, see ``server.response``;
+* ``wsgi.early_hints`` (gunicorn's name): callable, sends a 103 with these fields; not there for HTTP/1.0.
 """
 
 from __future__ import annotations
 
+import socket
 import sys
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -45,6 +49,15 @@ def request_environ(base: dict[str, Any], head: RequestHead) -> dict[str, Any]:
     environ["RAW_URI"] = head.target
     environ["wsgiproxy.head"] = head
     return environ
+
+
+def destination_of(sock: socket.socket) -> tuple[str, int]:
+    """The address and port that a connected socket's client connected to; none on a Unix socket, or once closed."""
+    try:
+        name = sock.getsockname()
+    except OSError:
+        return "", 0
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else ("", 0)
 
 
 def decode_path(path: str) -> str:

@@ -7,21 +7,35 @@ costs its upload.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
-from wsgiproxy.errors import ContentTooLargeError
+from wsgiproxy.errors import ClientError, ContentTooLargeError
 from wsgiproxy.http1.body import BodyReader
+from wsgiproxy.http1.message import Fields
+from wsgiproxy.server.pace import BodySource
+
+_DRAIN_BYTES = 256 * 1024  # of a body that the application left unread, before another request
+_DRAIN_SECONDS = 3.0  # the same; whoever is slower gets a new connection
 
 
 class RequestInput:
     """The body of one request; an empty one has no reader."""
 
-    __slots__ = ("_before_read", "_limit", "_pending", "_reader", "_start")
+    __slots__ = ("_before_read", "_limit", "_pending", "_reader", "_source", "_start")
 
     def __init__(
-        self, reader: BodyReader | None = None, limit: int | None = None, before_read: Callable[[], None] | None = None
+        self,
+        reader: BodyReader | None = None,
+        limit: int | None = None,
+        before_read: Callable[[], None] | None = None,
+        source: BodySource | None = None,
     ) -> None:
-        """``limit`` is the largest body in bytes; ``before_read`` is called once, before the first read."""
+        """``limit`` is the largest body in bytes; ``before_read`` is called once, before the first read.
+
+        ``source`` is what ``reader`` receives from.
+        """
+        self._source = source
         self._reader = reader
         self._limit = limit
         self._before_read = before_read
@@ -31,6 +45,15 @@ class RequestInput:
     def read_some(self) -> bytes:
         """The next piece as soon as any is there; ``b""`` at the end. ``ContentTooLargeError`` over the limit."""
         return self._some(-1)
+
+    def interrupt(self) -> None:
+        """Make a ``read_some`` that waits raise ``InterruptedWaitError``; the body can be read on afterwards."""
+        if self._source is not None:
+            self._source.interrupt()
+
+    def trailers(self) -> Fields:
+        """The trailer fields as they came, once the end was read; none where the body was not chunked."""
+        return self._reader.trailers() if self._reader is not None else []
 
     def read(self, size: int | None = -1) -> bytes:
         """``size`` bytes, fewer only at the end; all that is left for a negative size."""
@@ -68,9 +91,33 @@ class RequestInput:
             yield line
 
     @property
+    def finished(self) -> bool:
+        """Whether the last byte of the body was received."""
+        return self._reader is None or self._reader.finished
+
+    @property
     def failed(self) -> bool:
         """Whether reading has raised, so that no further request can be found behind this body."""
         return self._reader is not None and self._reader.failed
+
+    def read_away(self) -> bool:
+        """Read what the application left of the body, and drop it; false where that is too much, or takes too long."""
+        reader = self._reader
+        if reader is None or reader.finished:
+            return True
+        if self._source is not None:
+            self._source.over = time.monotonic() + _DRAIN_SECONDS
+        limit = reader.received + _DRAIN_BYTES
+        try:
+            while not reader.finished and reader.received < limit:
+                reader.read_some()
+        except ClientError:
+            return False
+        return reader.finished
+
+    def leftover(self) -> bytes:
+        """What was received beyond the body; to be asked when that is finished."""
+        return self._reader.leftover() if self._reader is not None else b""
 
     def take_back_continue(self) -> bool:
         """Send no 100 (Continue) any more, since the final head goes out; whether the client still waited for one."""

@@ -44,13 +44,13 @@ def open_listener(block: schema.Listener) -> socket.socket:
         raise ConfigError(f"cannot listen on {block.address}: {_explain(error, block)}") from error
 
 
-def describe(listener: socket.socket) -> str:
-    """Where a listening socket can be reached: ``http://127.0.0.1:8080``, ``http://[::1]:8080`` or ``unix:/path``."""
+def describe(listener: socket.socket, block: schema.Listener) -> str:
+    """Where a listening socket can be reached: ``http://127.0.0.1:8080``, ``https://[::1]:8443`` or ``unix:/path``."""
     name = listener.getsockname()
     if listener.family == socket.AF_UNIX:
         return f"unix:{name}"
     host = f"[{name[0]}]" if listener.family == socket.AF_INET6 else name[0]
-    return f"http://{host}:{name[1]}"
+    return f"{'http' if block.tls is None else 'https'}://{host}:{name[1]}"
 
 
 def close_listener(listener: socket.socket, block: schema.Listener) -> None:

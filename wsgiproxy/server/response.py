@@ -2,8 +2,11 @@
 
 The rule of the room: the application's status and headers are checked before a byte of them is sent, hop-by-hop fields
 are ours alone, and an answer that cannot be completed as announced is cut, never ended cleanly. The head goes out
-together with the first piece of the body; a body that says through ``is_ready()`` (see
-``upstream.messages.ResponseBody``) that its first piece will take a while gets its head sent ahead.
+together with the first piece of the body. Beside PEP 3333's, a body object may have
+
+* ``is_ready()``: where that is false its first piece will take a while, so the head is sent ahead;
+* ``trailers()``: fields that are written behind the last chunk; ``trailer_names`` announces them in the head;
+* ``run_tunnel(client, early)``: takes over the connection after a 101; ``early`` came right behind the request.
 """
 
 from __future__ import annotations
@@ -14,21 +17,28 @@ from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
+from math import inf
 from typing import Any
 
 import gevent
 
 from wsgiproxy.errors import ClientDisconnectedError, ClientError, ProxyError
 from wsgiproxy.http1.framing import content_length
-from wsgiproxy.http1.headers import END_TO_END_ANSWER, HOP_BY_HOP
+from wsgiproxy.http1.headers import END_TO_END_ANSWER, HOP_BY_HOP, is_forbidden_trailer
 from wsgiproxy.http1.message import Fields, RequestHead
-from wsgiproxy.http1.writer import LAST_CHUNK, checked_field_lines, chunk, is_status, response_head
+from wsgiproxy.http1.writer import checked_field_lines, chunk, is_status, last_chunk, response_head
 from wsgiproxy.server.input import RequestInput
-from wsgiproxy.transport.greenlet import GreenletStream
+from wsgiproxy.server.pace import Pace
+from wsgiproxy.transport.stream import Stream
 
 _JOIN_BYTES = 64 * 1024  # a first piece up to this size is copied behind the head to save a system call
+_USUAL = frozenset(f"{status.value} {status.phrase}" for status in HTTPStatus if status.value >= 200)
+_SWITCHING = "101"
+_NOT_IN_HINTS = HOP_BY_HOP | {"content-length"}
+_NOT_IN_SWITCH = _NOT_IN_HINTS - {"upgrade"}
 _INTERNAL_ERROR = ProxyError("the application failed")
 
+_monotonic = time.monotonic
 _log = logging.getLogger("wsgiproxy.server")
 
 StartResponse = Callable[..., Callable[[bytes], None]]
@@ -36,22 +46,27 @@ Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
 
 class Response:
-    """The answer to one request."""
+    """The answer to one request.
+
+    ``hand_over``, where it is set, is the leave to answer 101: it frees the connection for a tunnel and returns what
+    had been received behind the request.
+    """
 
     __slots__ = (
-        "_body", "_chunked", "_fields", "_head", "_head_sent", "_keep_alive", "_left", "_no_body", "_overrun",
-        "_status", "_stream", "_timeout",
+        "_body", "_chunked", "_fields", "_head", "_head_sent", "_keep_alive", "_left", "_no_body", "_over", "_overrun",
+        "_pace", "_result", "_status", "_stream", "hand_over",
     )  # fmt: skip
 
-    def __init__(
-        self, stream: GreenletStream, head: RequestHead, timeout: float, keep_alive: bool, body: RequestInput
-    ) -> None:
-        """``timeout`` is how long the client may take no byte; ``keep_alive`` whether we would go on after this."""
+    def __init__(self, stream: Stream, head: RequestHead, pace: Pace, keep_alive: bool, body: RequestInput) -> None:
+        """``pace`` is how fast the client must take the answer; ``keep_alive`` whether we would go on after this."""
         self._stream = stream
         self._head = head
         self._body = body
-        self._timeout = timeout
+        self._pace = pace
         self._keep_alive = keep_alive
+        self.hand_over: Callable[[], bytes] | None = None
+        self._over = inf  # the instant at which the client must have the whole answer
+        self._result: object = None  # the application's body object, where trailers may come of it
         self._status = ""
         self._fields: Fields = []
         self._head_sent = False
@@ -88,8 +103,8 @@ class Response:
                 exc_info = None
         elif self._status:
             raise AssertionError("start_response was called twice without exc_info")
-        if not isinstance(status, str) or not is_status(status) or status.startswith("1"):
-            raise ValueError(f"not a WSGI status: {status!r:.100}")
+        if status not in _USUAL and not self._may_be(status):
+            raise ValueError(f"not a WSGI status, or one that this request did not ask for: {status!r:.100}")
         self._status = status
         self._fields = headers
         return self.write
@@ -103,12 +118,31 @@ class Response:
         if not self._head_sent:
             self._send_head(None, data)
         elif data and not self._no_body:  # an empty chunk would end the body
-            self._stream.send_all(self._framed(data), self._timeout)
+            self._put(self._framed(data))
+
+    def send_early_hints(self, fields: Fields) -> None:
+        """Send a 103 (RFC 8297), unless the head is out; ``ValueError`` or ``TypeError`` for illegal fields."""
+        if not self._head_sent:
+            kept = [field for field in fields if field[0].lower() not in _NOT_IN_HINTS]
+            self._put(response_head("103 Early Hints", checked_field_lines(kept)))
+
+    def _may_be(self, status: object) -> bool:
+        """Whether an unusual status may begin this answer: none that is interim, but for a 101 that was asked for."""
+        if not isinstance(status, str) or not is_status(status):
+            return False
+        return status[0] != "1" or (status[:3] == _SWITCHING and self.hand_over is not None)
+
+    def _put(self, data: bytes) -> None:
+        self._pace.send(self._stream, data, self._over)
 
     def _send(self, result: Iterable[bytes]) -> None:
+        if self.hand_over is not None and self._status[:3] == _SWITCHING:
+            self._switch(result, self.hand_over)
+            return
         if type(result) in (list, tuple) and not self._head_sent and self._status:
             self._send_whole(b"".join(result))
             return
+        self._result = result
         is_ready = getattr(result, "is_ready", None)
         if is_ready is not None and not self._head_sent and not is_ready():
             self._send_head(None, b"")
@@ -120,7 +154,11 @@ class Response:
         if not self._head_sent:
             self._send_whole(b"")
         elif self._chunked:
-            self._stream.send_all(LAST_CHUNK, self._timeout)
+            trailers = getattr(result, "trailers", None)
+            fields = trailers() if trailers is not None else []
+            self._put(last_chunk([field for field in fields if not is_forbidden_trailer(field[0])]))
+        elif self._left is None and not self._no_body:
+            self._stream.shutdown_write()  # the close is the end of the body: over TLS it must be told to be believed
         else:
             self._check_complete()
 
@@ -138,11 +176,13 @@ class Response:
         head = self._make_head(known_length)
         piece = self._framed(data) if data and not self._no_body else b""
         self._head_sent = True
+        if self._pace.response:
+            self._over = _monotonic() + self._pace.response
         if len(piece) > _JOIN_BYTES:
-            self._stream.send_all(head, self._timeout)
-            self._stream.send_all(piece, self._timeout)
+            self._put(head)
+            self._put(piece)
         else:
-            self._stream.send_all(head + piece, self._timeout)
+            self._put(head + piece)
 
     def _framed(self, data: bytes) -> bytes:
         if self._chunked:
@@ -161,7 +201,9 @@ class Response:
         if not self._status:
             raise AssertionError("the application returned without calling start_response")
         code = int(self._status[:3])
-        bare = code in (204, 304) or code < 200
+        if code < 200:
+            raise ValueError("a 101 comes with a body object that has run_tunnel, and nothing is written before")
+        bare = code in (204, 304)
         length: int | None = None
         date = False
         fields: Fields = []
@@ -201,10 +243,26 @@ class Response:
         if length is None and not self._no_body:
             self._chunked = http11
             self._keep_alive = self._keep_alive and http11
-            lines = "Transfer-Encoding: chunked\r\n" if http11 else ""
+            if http11:
+                names = getattr(self._result, "trailer_names", ())
+                lines = checked_field_lines([("Trailer", ", ".join(names))]) if names else ""
+                lines += "Transfer-Encoding: chunked\r\n"
         if not self._keep_alive:
             return lines + "Connection: close\r\n"
         return lines if http11 else lines + "Connection: keep-alive\r\n"
+
+    def _switch(self, result: Any, hand_over: Callable[[], bytes]) -> None:
+        """Answer 101 (RFC 9110 7.8, 15.2.2) and let the application have the connection, which ends with that."""
+        run_tunnel = getattr(result, "run_tunnel", None)
+        fields = [field for field in self._fields if field[0].lower() not in _NOT_IN_SWITCH]
+        if run_tunnel is None or self._head_sent or not any(name.lower() == "upgrade" for name, _ in fields):
+            raise ValueError("a 101 comes with an Upgrade field and a body object that has run_tunnel")
+        head = response_head(self._status, checked_field_lines([*fields, ("Connection", "Upgrade")]))
+        self._keep_alive = False
+        self._no_body = True
+        self._head_sent = True
+        self._put(head)
+        run_tunnel(self._stream, hand_over())
 
     def _failed(self, error: BaseException) -> bool:
         """The application, or the client, failed: answer if that is still possible, else cut."""
@@ -215,7 +273,7 @@ class Response:
         if not self._head_sent:
             if isinstance(error, ClientError):
                 raise error
-            self._stream.send_all(refusal(_INTERNAL_ERROR, self._head.method), self._timeout)
+            self._put(refusal(error if isinstance(error, ProxyError) else _INTERNAL_ERROR, self._head.method))
             return False
         if self._chunked or self._no_body or self._left is not None:
             self._stream.close()  # the framing shows that something is missing

@@ -7,18 +7,24 @@ thread that made it; each connection has a greenlet of its own.
 from __future__ import annotations
 
 import errno
+import functools
 import logging
 import socket
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import gevent
 import gevent.event
 
 from wsgiproxy.config import schema
+from wsgiproxy.server.admission import Admission
 from wsgiproxy.server.connection import Connection
-from wsgiproxy.server.environ import listener_environ
+from wsgiproxy.server.environ import destination_of, listener_environ
+from wsgiproxy.server.pace import Pace
 from wsgiproxy.server.response import Application
+from wsgiproxy.server.tls import ListenerContexts
+from wsgiproxy.server.welcome import Welcome
 from wsgiproxy.transport.greenlet import GreenletDriver
 from wsgiproxy.transport.stream import CLIENT, OUT_OF_RESOURCES
 
@@ -37,10 +43,17 @@ class Server:
     def __init__(
         self, app: Application, sock: socket.socket, listener: schema.Listener, driver: GreenletDriver
     ) -> None:
+        """Raises ``ConfigError`` where the listener's certificates are of no use."""
         self.app = app
         self.limits = listener.limits
         self.timeouts = listener.timeouts
+        self.pace = Pace(listener.timeouts, listener.limits)
+        self.keep_underscores = listener.underscores_in_headers
+        self.most_requests = (listener.limits.requests or inf) if listener.timeouts.keep_alive else 1
         self.draining = False
+        self._contexts = ListenerContexts(listener.tls) if listener.tls is not None else None
+        self._admission = Admission(listener.limits.connections_per_client)
+        self._welcome = Welcome(listener, self._contexts, self._admission)
         self._driver = driver
         self._sock = sock
         self._sock.setblocking(False)
@@ -51,6 +64,7 @@ class Server:
         self._hub: Any = gevent.get_hub()
         self._watcher: Any = None
         self._short = False  # of descriptors
+        self._full = False  # as many connections as there may be
 
     def __repr__(self) -> str:
         return (
@@ -70,8 +84,9 @@ class Server:
     def stop_accepting(self) -> None:
         """Take the clients that the kernel holds for us, then close the listening socket. Idempotent."""
         if self._watcher is not None:
-            for _ in range(_LAST_ACCEPTS if self._watcher.active else 0):
-                self._accept()
+            for _ in range(_LAST_ACCEPTS):
+                if self._watcher.active:  # neither full nor short of descriptors
+                    self._accept()
             self._watcher.stop()
             self._watcher.close()
             self._watcher = None
@@ -103,9 +118,18 @@ class Server:
             connection.cut()
         self._wait_empty(1.0)
 
+    def reload_certificates(self) -> None:
+        """Read the certificate files anew where they have changed; ``ConfigError`` where they are of no use, now."""
+        if self._contexts is not None:
+            self._contexts.reload_if_changed()
+
     def forget(self, connection: Connection) -> None:
         """For a connection that has ended."""
         self._connections.discard(connection)
+        self._admission.leave(connection)
+        if self._full and len(self._connections) < self.limits.connections:
+            self._full = False
+            self._resume()
         if not self._connections:
             self._empty.set()
 
@@ -139,17 +163,32 @@ class Server:
                 continue  # the client is gone again (ECONNABORTED and its kin)
             self._short = False
             self._open(sock, address)
+            if len(self._connections) == self.limits.connections:  # never for 0, which is no limit
+                self._full = True
+                self._watcher.stop()
+                return
 
     def _open(self, sock: socket.socket, address: Any) -> None:
         environ = self._environ.copy()
+        environ["wsgiproxy.destination"] = functools.partial(destination_of, sock)
+        peer = ""
         if self._tcp:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = address[0], str(address[1])
+            peer = environ["REMOTE_ADDR"] = address[0]
+            environ["REMOTE_PORT"] = str(address[1])
         else:
             environ["REMOTE_ADDR"] = ""
-        connection = Connection(self, self._driver.adopt(sock, CLIENT, "the client"), environ)
+        stream, welcome = self._driver.adopt(sock, CLIENT, "the client"), self._welcome
+        stands_for_others = welcome.expects_header(peer)
+        if not stands_for_others and not self._admission.admits(peer):
+            welcome.turn_away(stream)
+            stream.close()
+            return
+        connection = Connection(self, stream, environ)
         self._connections.add(connection)
-        gevent.spawn_raw(connection.serve)
+        if not stands_for_others:
+            self._admission.enter(connection, peer)
+        gevent.spawn_raw(connection.serve, welcome if welcome.concerns(peer) else None)
 
     def _pause(self, error: OSError) -> None:
         """Out of descriptors or memory: leave the clients to the kernel's backlog for a moment; say so once."""
@@ -160,7 +199,7 @@ class Server:
         self.call_later(_ACCEPT_PAUSE, self._resume)
 
     def _resume(self) -> None:
-        if self._watcher is not None:
+        if self._watcher is not None and not self._full:
             self._watcher.start(self._accept)
 
 

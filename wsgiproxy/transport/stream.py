@@ -11,7 +11,9 @@ deadline up to ``SWEEP_INTERVAL`` seconds late, never early.
 from __future__ import annotations
 
 import errno
+import struct
 from collections.abc import Callable
+from math import inf
 from typing import NamedTuple, Protocol
 
 from wsgiproxy.errors import (
@@ -27,6 +29,7 @@ from wsgiproxy.errors import (
 )
 
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})  # this process, or machine
+LINGER_NONE = struct.pack("ii", 1, 0)  # socket(7): SO_LINGER on, and for no second: a close is a reset
 SWEEP_INTERVAL = 0.1  # seconds between two looks for missed deadlines
 
 
@@ -50,14 +53,24 @@ def connect_failure(peer: str, error: OSError) -> ProxyError:
     return kind(f"{peer}: {error.strerror or error}")
 
 
+class InterruptedWaitError(Exception):
+    """A wait to read was ended by ``Stream.interrupt``; nothing is wrong with the stream, which goes on."""
+
+
 class Stream(Protocol):
     """One connected socket. One greenlet or thread reads and writes it at a time; ``abort`` may come from any."""
 
     def recv(self, size: int, deadline: float) -> bytes:
         """Up to ``size`` bytes as soon as any are there; ``b""`` at the end of the stream."""
 
-    def send_all(self, data: bytes | memoryview, timeout: float) -> None:
-        """Send all of ``data``; the peer must take some of it every ``timeout`` seconds."""
+    def recv_now(self, size: int) -> bytes | None:
+        """Up to ``size`` bytes that are there already, ``b""`` at the end of the stream, None for nothing yet."""
+
+    def send_all(self, data: bytes | memoryview, timeout: float, deadline: float = inf) -> None:
+        """Send all of ``data`` by ``deadline``; the peer must take some of it every ``timeout`` seconds."""
+
+    def send_now(self, data: bytes) -> None:
+        """Send as much of ``data`` as can be sent without a wait, for farewells: the rest, and errors, are dropped."""
 
     def is_quiet(self, look: bool = False) -> bool:
         """Whether an idle stream may be used again: nothing to read, not closed by the peer. Costs no wait.
@@ -71,11 +84,23 @@ class Stream(Protocol):
         It is called on the driver's own time, must not wait, and is never called by a driver that cannot watch.
         """
 
+    def watch_unread(self, on_unread: Callable[[], None] | None) -> None:
+        """Have ``on_unread()`` called once when bytes, or the end, come while nobody reads; None takes it back.
+
+        On the same terms as ``watch``, and before it where both are set.
+        """
+
+    def interrupt(self) -> None:
+        """Make the wait to read that is under way, if there is one, raise ``InterruptedWaitError``."""
+
     def abort(self, error: ProxyError) -> None:
         """Make the wait under way, or the next one, raise ``error``. Safe to call at any time, also when closed."""
 
     def shutdown_write(self) -> None:
         """Tell the peer that nothing more will come (a TCP half-close)."""
+
+    def reset(self) -> None:
+        """Close so that the peer sees a reset instead of a clean end."""
 
     def close(self) -> None:
         """Close the socket. Idempotent."""

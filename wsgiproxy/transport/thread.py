@@ -12,11 +12,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from math import inf
 from typing import Any, TypeVar
 
 from wsgiproxy.errors import ConnectError, ProxyError
-from wsgiproxy.transport.stream import BACKEND, SWEEP_INTERVAL, Event, PeerErrors, Task, connect_failure
+from wsgiproxy.transport.stream import BACKEND, LINGER_NONE, SWEEP_INTERVAL, Event, PeerErrors, Task, connect_failure
 
+_AT_ONCE = SWEEP_INTERVAL  # seconds to wait at most for what poll(2) says is there
 _LONGEST_WAIT = 1e6  # seconds; poll(2) counts milliseconds in 31 bits, and CPython refuses what does not fit
 _FULL_QUEUE_PAUSE = 0.01  # seconds between two tries to get into the full queue of a Unix socket
 _ANY_NEWS = select.POLLIN | select.POLLRDHUP  # data, or the end of it
@@ -47,25 +49,44 @@ class ThreadStream:
         """Up to ``size`` bytes as soon as any are there; ``b""`` at the end of the stream."""
         return self._wait_for(self._socket.recv, size, deadline - time.monotonic(), self._errors.read_timeout)
 
-    def send_all(self, data: bytes | memoryview, timeout: float) -> None:
-        """Send all of ``data``; the peer must take some of it every ``timeout`` seconds.
+    def recv_now(self, size: int) -> bytes | None:
+        """Up to ``size`` bytes that are there already, ``b""`` at the end of the stream, None for nothing yet."""
+        if self._error is not None:
+            raise self._error
+        if not self._closed and not self._poll(_ANY_NEWS):
+            return None
+        return self._wait_for(self._socket.recv, size, _AT_ONCE, self._errors.read_timeout)
+
+    def send_all(self, data: bytes | memoryview, timeout: float, deadline: float = inf) -> None:
+        """Send all of ``data`` by ``deadline``; the peer must take some of it every ``timeout`` seconds.
 
         Not ``sendall``, whose timeout is for the whole: a slow peer that keeps reading is no dead peer.
         """
         rest = memoryview(data).cast("B")
         while rest:
-            rest = rest[self._wait_for(self._socket.send, rest, timeout, self._errors.write_timeout) :]
+            seconds = timeout if deadline == inf else min(timeout, deadline - time.monotonic())
+            rest = rest[self._wait_for(self._socket.send, rest, seconds, self._errors.write_timeout) :]
+
+    def send_now(self, data: bytes) -> None:
+        """Send as much of ``data`` as can be sent without a wait; the rest, and errors, are dropped."""
+        if self._error is None and not self._closed and self._poll(select.POLLOUT):
+            with contextlib.suppress(OSError):
+                self._socket.send(data, socket.MSG_DONTWAIT)
 
     def is_quiet(self, look: bool = False) -> bool:
         """Whether an idle stream may be used again: nothing to read, not closed by the peer. Always asks the kernel."""
         if self._closed or self._error is not None:
             return False
-        poll = select.poll()
-        poll.register(self._socket, _ANY_NEWS)
-        return not poll.poll(0)
+        return not self._poll(_ANY_NEWS)
 
     def watch(self, on_hang_up: Callable[[bool], None] | None) -> None:
         """Nothing: a blocking host has nobody who could watch a socket while its thread is busy elsewhere."""
+
+    def watch_unread(self, on_unread: Callable[[], None] | None) -> None:
+        """Nothing, as for ``watch``."""
+
+    def interrupt(self) -> None:
+        """Nothing: a thread that waits in the kernel can be woken only by ending the connection."""
 
     def abort(self, error: ProxyError) -> None:
         """Make the wait under way, and every one after it, raise ``error`` (the first abort's). From any thread."""
@@ -82,6 +103,12 @@ class ThreadStream:
         """Tell the peer that nothing more will come (a TCP half-close); one that has gone need not be told."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
+
+    def reset(self) -> None:
+        """Close so that the peer sees a reset instead of a clean end."""
+        if not self._closed:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NONE)
+        self.close()
 
     def close(self) -> None:
         """Close the socket. Idempotent."""
@@ -105,6 +132,12 @@ class ThreadStream:
             last = self._users == 0
         if last:
             self._socket.close()
+
+    def _poll(self, events: int) -> bool:
+        """Whether any of ``events`` is there, as poll(2) has them."""
+        poll = select.poll()
+        poll.register(self._socket, events)
+        return bool(poll.poll(0))
 
     def _wait_for(
         self, call: Callable[[Argument], Result], argument: Argument, seconds: float, late: type[ProxyError]

@@ -15,7 +15,7 @@ from wsgiproxy.http1.headers import environ_of
 from wsgiproxy.upstream.messages import RequestBody, UpstreamRequest
 
 # Said anew by the request; and the host's way of sending files, which works only for answers that it sees itself.
-_SAID_ANEW = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH", "wsgi.file_wrapper"})
+_SAID_ANEW = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH", "wsgi.early_hints", "wsgi.file_wrapper"})
 
 
 class AppInput(io.RawIOBase):
@@ -57,11 +57,11 @@ def app_environ(request: UpstreamRequest) -> tuple[dict[str, Any], AppInput]:
     that a health check, which has no client, cannot know get plain values.
     """
     environ: dict[str, Any] = {
+        "wsgi.url_scheme": "http",
         "SERVER_NAME": "localhost",
         "SERVER_PORT": "80",
         "SERVER_PROTOCOL": "HTTP/1.1",
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
@@ -70,6 +70,13 @@ def app_environ(request: UpstreamRequest) -> tuple[dict[str, Any], AppInput]:
     for key, value in request.environ.items():
         if not key.startswith(("HTTP_", "wsgiproxy.")) and key not in _SAID_ANEW:
             environ[key] = value
+    if request.client.source:
+        environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = request.client.source, str(request.client.source_port)
+    if request.scheme:
+        environ["wsgi.url_scheme"] = request.scheme
+        environ["HTTPS"] = "on" if request.scheme == "https" else "off"
+    if request.on_early_hints is not None:
+        environ["wsgi.early_hints"] = request.on_early_hints
     # CGI cannot tell an underscore from a hyphen: X_Forwarded_For would overwrite or join what we say of the client.
     environ.update(environ_of([field for field in request.fields if "_" not in field[0]]))
     if request.host:

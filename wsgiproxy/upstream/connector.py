@@ -1,4 +1,4 @@
-"""The connections of one backend address: idle ones that may be used again, and new ones.
+"""The connections of one backend address: idle ones that may be used again, and new ones, with TLS where it is spoken.
 
 The rule of the room: a connection is here or with one exchange, never both, and the most recently used one is taken
 first, so that the others grow old and are closed. It must not know HTTP, pools or other addresses.
@@ -6,22 +6,62 @@ first, so that the others grow old and are closed. It must not know HTTP, pools 
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from wsgiproxy.config import schema
-from wsgiproxy.transport.stream import Stream
+from wsgiproxy.errors import ConnectError, ConnectTimeout, ResetError, WriteTimeout
+from wsgiproxy.transport.certificates import load_authorities, load_certificate, make_safe
+from wsgiproxy.transport.stream import BACKEND, Stream
+from wsgiproxy.transport.tls import TlsStream
+
+_SHORTEST_WAIT = 0.001  # seconds, for what is late already: a wait of no time is not one
 
 _monotonic = time.monotonic
+
+
+class Tls(NamedTuple):
+    """How a backend is spoken to over TLS; ``server_name`` is whom to ask for and to verify: a name or an address."""
+
+    context: ssl.SSLContext
+    server_name: str
+
+
+def tls_context(block: schema.BackendTls) -> ssl.SSLContext:
+    """What a pool's block asks for; ``ConfigError`` with a key such as ``tls.ca`` where a file is of no use."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    make_safe(context)
+    if not block.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif block.ca is None:
+        context.load_default_certs()
+    if block.ca is not None:
+        load_authorities(context, block.ca, "tls.ca")
+    if block.certificate is not None:
+        load_certificate(context, block.certificate.certificate, block.certificate.key, "tls.certificate")
+    return context
+
+
+def tls_files(block: schema.BackendTls) -> list[str]:
+    """The files that ``tls_context`` reads."""
+    files = [block.ca]
+    if block.certificate is not None:
+        files += [block.certificate.certificate, block.certificate.key]
+    return [path for path in files if path is not None]
 
 
 class Connector:
     """Idle connections of one address, and how to make more. ``list.append`` and ``pop`` are atomic: no lock."""
 
-    def __init__(self, address: str, dial: Callable[[float], Stream]) -> None:
+    def __init__(self, address: str, dial: Callable[[float], Stream], tls: Tls | None = None) -> None:
         """``dial(deadline)`` makes a connection or raises ``ConnectError`` or ``ConnectTimeout``."""
         self._address = address
         self._dial = dial
+        self._tls = tls
+        self._last: TlsStream | None = None  # the connection that was made last
         self._idle: list[tuple[float, Stream]] = []  # (when to close it, the connection), the oldest first
         self._closed = False
         self._max_idle = 0
@@ -52,11 +92,41 @@ class Connector:
             stream.close()
         return None
 
-    def dial(self, deadline: float) -> Stream:
-        """A new connection."""
+    def dial(self, deadline: float, preface: bytes = b"") -> Stream:
+        """A new connection, on which ``preface`` was sent before anything else: before TLS, too.
+
+        ``ConnectError``, ``ConnectTimeout`` or ``TlsError``; in either case nothing of a request was sent.
+        """
         stream = self._dial(deadline)
+        try:
+            if preface:
+                self._introduce(stream, preface, deadline)
+            if self._tls is not None:
+                stream = self._secure(stream, self._tls, deadline)
+        except BaseException:
+            stream.close()
+            raise
         stream.watch(self._evict)
         return stream
+
+    def _introduce(self, stream: Stream, preface: bytes, deadline: float) -> None:
+        try:
+            stream.send_all(preface, max(deadline - _monotonic(), _SHORTEST_WAIT), deadline)
+        except WriteTimeout as error:
+            raise ConnectTimeout(str(error)) from error
+        except ResetError as error:
+            raise ConnectError(str(error)) from error
+
+    def _secure(self, stream: Stream, tls: Tls, deadline: float) -> Stream:
+        """TLS over ``stream``; it goes on from the session of the last connection if that is over (RFC 8446 2.2)."""
+        last = self._last
+        secure = TlsStream(
+            stream, tls.context, errors=BACKEND, server_side=False, server_name=tls.server_name, peer=self._address,
+            session=last.session if last is not None and last.fileno() < 0 else None,
+        )  # fmt: skip
+        secure.handshake(deadline)
+        self._last = secure
+        return secure
 
     def give_back(self, stream: Stream) -> None:
         """Keep a connection whose last exchange ended cleanly, or close it."""

@@ -21,6 +21,7 @@ from wsgiproxy.http1.framing import content_length
 from wsgiproxy.http1.headers import HOP_BY_HOP, without
 from wsgiproxy.http1.message import Fields
 from wsgiproxy.http1.writer import checked_field_lines, is_status
+from wsgiproxy.transport.stream import Stream
 from wsgiproxy.upstream.app_environ import app_environ
 from wsgiproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 
@@ -206,6 +207,14 @@ class _Answer:
     def is_over(self) -> bool:
         """Whether nothing more will come: the end was reached, or all bytes that were announced are out."""
         return self._ended or self._remaining == 0
+
+    def trailers(self) -> Fields:
+        """None: WSGI knows no trailers."""
+        return []
+
+    def take_over(self) -> tuple[Stream, bytes]:
+        """Never: an application's 101 was refused before."""
+        raise AppError(f"{self._address} has no connection to take over")
 
     def close(self) -> None:
         """Call the application's ``close()``, once; what it raises is logged, for the answer has gone by then."""

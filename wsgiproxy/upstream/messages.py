@@ -8,11 +8,12 @@ sockets.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from wsgiproxy.config import schema
 from wsgiproxy.errors import ProxyError
 from wsgiproxy.http1.message import NO_BODY, Fields, Framing
+from wsgiproxy.transport.stream import Stream
 
 IDEMPOTENT = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"})  # may be repeated (RFC 9110 9.2.2)
 
@@ -26,6 +27,24 @@ class RequestBody(Protocol):
     def read_some(self) -> bytes:
         """The next piece as soon as any is there; ``b""`` at the end."""
 
+    def interrupt(self) -> None:
+        """Make a ``read_some`` that waits raise ``transport.stream.InterruptedWaitError``, where that is possible."""
+
+    def trailers(self) -> Fields:
+        """The trailer fields, once the end was read; none where the body was not chunked."""
+
+
+class ClientAddress(NamedTuple):
+    """Who a connection is from and to, for a PROXY header: IP addresses and ports; empty and 0 where not known."""
+
+    source: str = ""
+    source_port: int = 0
+    destination: str = ""
+    destination_port: int = 0
+
+
+NOBODY = ClientAddress()
+
 
 class UpstreamRequest:
     """One request, ready to be sent: every field is end-to-end, legal and final.
@@ -33,11 +52,16 @@ class UpstreamRequest:
     ``target`` is the raw request target; ``host`` the client's authority; ``fields`` leaves out Host and the framing
     fields, which ``framing`` and the upstream's own rules decide. ``environ`` is the client's WSGI environ (never
     changed) and ``script_name``/``path_info`` (decoded, latin-1) are how a WSGI application of this process must see
-    the path. ``body`` is None where ``framing`` is ``NO_BODY``.
+    the path. ``body`` is None where ``framing`` is ``NO_BODY``. ``upgrade`` is the protocol that the client asks to
+    switch to, already found fit. ``on_early_hints`` takes the fields of each 103. ``trailers`` names the trailer
+    fields, in lower case, that are passed on, both ways. ``client`` and ``scheme`` are those of the client that is
+    believed; empty where the environ says it all.
     """
 
-    __slots__ = ("body", "environ", "fields", "framing", "host", "method", "on_cancel", "path_info", "query",
-                 "script_name", "target")  # fmt: skip
+    __slots__ = (
+        "body", "client", "environ", "fields", "framing", "host", "method", "on_cancel", "on_early_hints", "path_info",
+        "query", "scheme", "script_name", "target", "trailers", "upgrade",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -53,6 +77,11 @@ class UpstreamRequest:
         path_info: str = "",
         query: str = "",
         on_cancel: OnCancel | None = None,
+        upgrade: str = "",
+        on_early_hints: Callable[[Fields], None] | None = None,
+        trailers: tuple[str, ...] = (),
+        client: ClientAddress = NOBODY,
+        scheme: str = "",
     ) -> None:
         self.method = method
         self.target = target
@@ -65,6 +94,11 @@ class UpstreamRequest:
         self.path_info = path_info
         self.query = query
         self.on_cancel = on_cancel
+        self.upgrade = upgrade
+        self.on_early_hints = on_early_hints
+        self.trailers = trailers
+        self.client = client
+        self.scheme = scheme
 
 
 class ResponseBody(Protocol):
@@ -81,6 +115,12 @@ class ResponseBody(Protocol):
 
     def is_over(self) -> bool:
         """Whether the last byte has been handed out, as far as the announced length tells."""
+
+    def trailers(self) -> Fields:
+        """The trailer fields that were asked for, once the end was handed out."""
+
+    def take_over(self) -> tuple[Stream, bytes]:
+        """After a 101: the connection, and what was received behind the head. ``close`` still closes it."""
 
     def close(self) -> None:
         """Give back or close what the body came from. Idempotent, at any point."""

@@ -56,3 +56,15 @@ def test_applications_are_found_in_the_current_directory(
     monkeypatch.setattr("sys.path", ["/nowhere"])
     assert main(["check", "wsgiproxy.yaml"]) == 0
     assert capsys.readouterr().out == "wsgiproxy.yaml: ok, 1 pool, 1 backend, 1 route\n"
+
+
+def test_a_certificate_that_cannot_be_read_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "wsgiproxy.yaml"
+    path.write_text(
+        f'daemon: {{listeners: [{{address: "127.0.0.1:1", tls: {{certificates: [{tmp_path}/none.pem]}}}}]}}\n'
+        "routes: [{respond: {status: 200}}]\n"
+    )
+    assert main(["check", str(path)]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"{path}:1:")
+    assert "daemon.listeners[0].tls.certificates[0]" in told and "none.pem" in told

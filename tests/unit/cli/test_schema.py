@@ -7,7 +7,7 @@ import json
 import pytest
 
 from wsgiproxy.cli import main
-from wsgiproxy.config.schema import json_schema
+from wsgiproxy.config.json_schema import json_schema
 
 
 def test_it_prints_the_schema_as_json(capsys: pytest.CaptureFixture[str]) -> None:

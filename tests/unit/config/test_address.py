@@ -16,7 +16,7 @@ from wsgiproxy.config.address import (
     parse_listen_address,
 )
 
-EXPECTED = "expected http://host:port, unix:/path or app:module:callable"
+EXPECTED = "expected http://host:port, https://host:port, unix:/path or app:module:callable"
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,8 @@ EXPECTED = "expected http://host:port, unix:/path or app:module:callable"
         ("http://shop_app:5000", HttpAddress("shop_app", 5000), "http://shop_app:5000"),
         ("http://[::1]:8001", HttpAddress("::1", 8001), "http://[::1]:8001"),
         ("http://[0:0:0:0:0:0:0:1]", HttpAddress("::1", 80), "http://[::1]:80"),
+        ("https://h", HttpAddress("h", 443, "https"), "https://h:443"),
+        ("HTTPS://[::1]:8443", HttpAddress("::1", 8443, "https"), "https://[::1]:8443"),
         ("unix:/run/app.sock", UnixAddress("/run/app.sock"), "unix:/run/app.sock"),
         ("unix:///run//app.sock", UnixAddress("/run/app.sock"), "unix:/run/app.sock"),
         ("app:shop.wsgi:site.app", AppAddress("shop.wsgi", "site.app"), "app:shop.wsgi:site.app"),
@@ -49,7 +51,8 @@ def test_a_backend_address_is_parsed_into_its_canonical_form(
     [
         ("h:80", f'"h:80" is not an address; {EXPECTED}'),
         ("", f'"" is not an address; {EXPECTED}'),
-        ("https://h", f'"https://h" is not supported yet (https://); {EXPECTED}'),
+        ("https://h/", '"https://h/" must not have a path ("/"); expected https://host:port and nothing more'),
+        ("https://:443", '"https://:443" has no host; expected https://host:port'),
         ("uwsgi://h:1", f'"uwsgi://h:1" is not supported yet (uwsgi://); {EXPECTED}'),
         ("ftp://h", f'"ftp://h" has an unknown scheme (ftp://); {EXPECTED}'),
         ("http://h/", '"http://h/" must not have a path ("/"); expected http://host:port and nothing more'),

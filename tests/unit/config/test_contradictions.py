@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from wsgiproxy.config import schema
 from wsgiproxy.config.contradictions import contradictions
-from wsgiproxy.config.schema import HealthCheck, Match, PathMatch, Redirect, Respond, Route, ValueMatch
+from wsgiproxy.config.kinds import Block
+from wsgiproxy.config.schema import (
+    Backend,
+    BackendTls,
+    Config,
+    Daemon,
+    HealthCheck,
+    Limits,
+    Match,
+    PathMatch,
+    Pool,
+    Redirect,
+    Respond,
+    Route,
+    ValueMatch,
+)
 
 PREFIX = Match(path=PathMatch(prefix="/api"))
 EXACT = Match(path=PathMatch(exact="/api"))
@@ -66,21 +82,75 @@ def test_one_header_in_two_spellings_is_given_twice() -> None:
     ]
 
 
+def pool(*addresses: str, **more: Any) -> Pool:
+    return Pool(backends=tuple(Backend(address=address) for address in addresses), **more)
+
+
+def test_tls_is_for_backends_that_speak_it() -> None:
+    problem = "does nothing here: none of the backends has an address that begins with https://"
+    mistaken = pool("http://a", "unix:/a", tls=BackendTls(verify=False))
+    assert list(contradictions(mistaken)) == [("tls", problem)]
+
+
+def test_an_authority_is_not_asked_where_nothing_is_verified() -> None:
+    mistaken = pool("https://a", tls=BackendTls(verify=False, ca="/ca.pem"))
+    assert list(contradictions(mistaken)) == [("tls.ca", "does nothing beside verify: false")]
+
+
+def test_a_proxy_header_begins_a_connection() -> None:
+    problem = "does nothing here: applications of this process have no connection to begin"
+    assert list(contradictions(pool("app:a", "app:b", proxy_protocol="v1"))) == [("proxy_protocol", problem)]
+
+
+@pytest.mark.parametrize("key", ["header_bytes", "target_bytes"])
+def test_a_limit_that_lets_nothing_through_is_a_slip(key: str) -> None:
+    limits = Limits(**{"target_bytes": 0, key: 0})  # type: ignore[arg-type]
+    assert (key, "must be more than 0: nothing could be asked for otherwise") in contradictions(limits)
+
+
+def test_a_part_is_not_larger_than_the_whole() -> None:
+    problem = "must not be more than header_bytes (1000), which it is a part of"
+    assert list(contradictions(Limits(header_bytes=1000, target_bytes=1001))) == [("target_bytes", problem)]
+    problem = "must not be more than connections (10), all clients together"
+    mistaken = Limits(connections=10, connections_per_client=11)
+    assert list(contradictions(mistaken)) == [("connections_per_client", problem)]
+
+
+@pytest.mark.parametrize(
+    "more", [{"upgrades": ()}, {"upgrades": ("echo",)}, {"body_bytes": 0}, {"trailers": ("X-Checksum",)}]
+)
+def test_what_is_between_client_and_backend_goes_with_pool_only(more: dict[str, Any]) -> None:
+    (key,) = more
+    assert list(contradictions(Route(respond=Respond(), **more))) == [(key, "goes with pool only")]
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "host", "Authorization", "Set-Cookie", "Transfer_Encoding"])
+def test_a_trailer_says_nothing_that_must_stand_in_front(name: str) -> None:
+    problem = f'"{name}" is never passed on as a trailer (RFC 9110 6.5.1)'
+    assert list(contradictions(Route(pool="web", trailers=("X-A", name)))) == [("trailers[1]", problem)]
+
+
 @pytest.mark.parametrize(
     "block",
     [
         Route(match=(PREFIX, PREFIX), pool="web", strip_prefix=True),
         Route(match=(PREFIX,), redirect=Redirect(path_prefix="/new")),
         Route(pool="web"),
+        Route(pool="web", upgrades=(), body_bytes=0, trailers=("X-Checksum", "Content-Digest")),
+        Limits(body_bytes=0, target_bytes=32 * 1024, connections=10, connections_per_client=10),
+        Limits(header_bytes=1000),
+        Limits(connections_per_client=10),
+        pool("http://a", "https://a", tls=BackendTls(ca="/ca.pem")),
+        pool("http://a", "app:a", proxy_protocol="v2"),
         Redirect(scheme="https"),
         Respond(status=204),
         Respond(body="x", headers={"Content-Type": "text/html"}),
         HealthCheck(kind="tcp", path="/x"),
         Match(headers={"content-length": ValueMatch(exact="0")}),
-        schema.Daemon(),
-        schema.Config(),
+        Daemon(),
+        Config(),
     ],
     ids=repr,
 )
-def test_what_can_be_meant_is_no_contradiction(block: schema.Block) -> None:
+def test_what_can_be_meant_is_no_contradiction(block: Block) -> None:
     assert list(contradictions(block)) == []

@@ -162,13 +162,13 @@ pools:
     [
         # keys
         ("pool: {}", '1:1: unknown key "pool", did you mean "pools"?'),
-        ("x: 1", '1:1: unknown key "x"; the keys here are daemon, pools, routes'),
+        ("x: 1", '1:1: unknown key "x"; the keys here are daemon, forwarding, pools, routes'),
         ("? [a]\n: 1", "1:3: a key must be plain text"),
         ("daemon: {workers: 1, workers: 1}", '1:22: daemon: duplicate key "workers", first on line 1'),
         ("pools:\n  web: {}", '2:8: pools.web: missing key "backends"'),
         ("pools:\n  web:", '2:7: pools.web: missing key "backends"'),
         # types
-        ("5", '1:1: expected a block of daemon, pools, routes, got text "5"'),
+        ("5", '1:1: expected a block of daemon, forwarding, pools, routes, got text "5"'),
         ("daemon: []", "1:9: daemon: expected a block of listeners, workers, access_log, drain_timeout, got a list"),
         ("pools: []", "1:8: pools: expected a mapping of pools, got a list"),
         ("routes: {}", "1:9: routes: expected a list of routes, got a mapping"),
@@ -330,10 +330,10 @@ daemon: {workers: 2}
         'f.yaml:2:12: routes[0].pool: unknown pool "nowhere"; the pools are web',
         'f.yaml:3:20: routes[1].match.host: must not have a port, got "a:1"',
         'f.yaml:3:39: routes[1]: unknown key "prty"; the keys here are '
-        "name, match, pool, respond, redirect, strip_prefix",
+        "name, match, pool, respond, redirect, strip_prefix, upgrades, body_bytes, trailers",
         'f.yaml:6:17: pools.web.backends[0]: unknown key "adress", did you mean "address"?',
         'f.yaml:6:38: pools.web.backends[1]: "ftp://x" has an unknown scheme (ftp://); '
-        "expected http://host:port, unix:/path or app:module:callable",
+        "expected http://host:port, https://host:port, unix:/path or app:module:callable",
         "f.yaml:7:25: pools.web.timeouts.connect: expected a duration such as 5s, 250ms, 1m30s, 2h "
         'or a plain number of seconds, got "soon"',
         'f.yaml:8:19: daemon.workers: only 1 worker is supported so far, got "2"',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from wsgiproxy.config import loader, schema
+from wsgiproxy.config.kinds import Block
 from wsgiproxy.config.loader import load, loads
 from wsgiproxy.errors import ConfigError, InvalidConfigError
 
@@ -122,16 +124,25 @@ def test_the_examples_are_right(name: str) -> None:
 
 def test_the_full_example_shows_every_key() -> None:
     text = (ROOT / "config" / "full.yaml").read_text()
-    for block in schema.Block.__subclasses__():
+    for block in Block.__subclasses__():
         for key in block.__struct_fields__:
             assert f"{key}:" in text, f"{block.__name__}.{key}"
 
 
 def test_the_full_example_shows_the_defaults() -> None:
-    config = load(ROOT / "config" / "full.yaml").config
-    first, second = config.daemon.listeners
+    text = (ROOT / "config" / "full.yaml").read_text()
+    config = loads(re.sub(r"(?m)^#(?=   )", " ", text), "full.yaml").config  # with the listener that is a comment
+    first, second, secure = config.daemon.listeners
     assert first == schema.Listener(address="127.0.0.1:8080")
     assert second == schema.Listener(address="[::1]:8080")
+    assert secure.tls == schema.ListenerTls(
+        certificates=(
+            schema.Certificate(certificate="/etc/ssl/shop.pem", key="/etc/ssl/shop.key"),
+            schema.Certificate(certificate="/etc/ssl/other.pem"),
+        ),
+        client_certificates=schema.ClientCertificates(ca="/etc/ssl/clients.pem"),
+    )
+    assert config.forwarding == schema.Forwarding()
     assert (config.daemon.workers, config.daemon.access_log, config.daemon.drain_timeout) == (
         1,
         schema.AccessLog(),
@@ -140,6 +151,9 @@ def test_the_full_example_shows_the_defaults() -> None:
     pool = config.pools["web"]
     assert pool == schema.Pool(backends=pool.backends, health_check=schema.HealthCheck())
     assert pool.backends[0] == schema.Backend(address="http://127.0.0.1:8001")
+    assert config.pools["secure"] == schema.Pool(backends=config.pools["secure"].backends)
+    route, plain = config.routes[0], schema.Route(pool="web")
+    assert (route.upgrades, route.body_bytes, route.trailers) == (plain.upgrades, plain.body_bytes, plain.trailers)
 
 
 def test_ten_thousand_routes_are_read_in_good_time() -> None:

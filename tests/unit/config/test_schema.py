@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from wsgiproxy.config import schema, values
+from wsgiproxy.config import kinds, schema, values
+from wsgiproxy.config.json_schema import json_schema
 
 
 @pytest.fixture(name="document", scope="module")
 def fixture_document() -> dict[str, Any]:
-    return schema.json_schema()
+    return json_schema()
 
 
 def test_the_schema_is_made_of_json_types_alone(document: dict[str, Any]) -> None:
@@ -54,7 +55,7 @@ def test_one_may_stand_for_many(document: dict[str, Any]) -> None:
 def test_durations_and_sizes_may_be_text_or_numbers(document: dict[str, Any]) -> None:
     connect = document["$defs"]["PoolTimeouts"]["properties"]["connect"]
     assert connect["type"] == ["number", "string"]
-    assert connect["pattern"] == schema.DURATION_PATTERN
+    assert connect["pattern"] == kinds.DURATION_PATTERN
     header_bytes = document["$defs"]["Limits"]["properties"]["header_bytes"]
     assert header_bytes["type"] == ["integer", "string"]
     assert '"also"' not in json.dumps(document)
@@ -65,23 +66,23 @@ def test_exclusive_keys_are_exclusive_in_the_schema_too(document: dict[str, Any]
     assert document["$defs"]["Redirect"]["not"] == {"required": ["path", "path_prefix"]}
 
 
-def kinds(part: Any) -> set[str]:
+def kinds_in(part: Any) -> set[str]:
     """Every kind that the types below ``part`` name."""
     found = set()
     if isinstance(part, msgspec.inspect.Metadata):
         found = {part.extra["kind"]} if part.extra and "kind" in part.extra else set()
-        found |= kinds(part.type)
+        found |= kinds_in(part.type)
     for name in ("types", "fields"):
         for inner in getattr(part, name, ()):
-            found |= kinds(inner.type if name == "fields" else inner)
+            found |= kinds_in(inner.type if name == "fields" else inner)
     for name in ("item_type", "key_type", "value_type"):
-        found |= kinds(getattr(part, name, None)) if hasattr(part, name) else set()
+        found |= kinds_in(getattr(part, name, None)) if hasattr(part, name) else set()
     return found
 
 
 def test_every_kind_of_the_schema_has_a_reader() -> None:
-    named = kinds(msgspec.inspect.type_info(schema.Config))
-    assert {schema.DURATION, schema.ADDRESS, schema.HEADER_NAME, schema.REGEX} <= named
+    named = kinds_in(msgspec.inspect.type_info(schema.Config))
+    assert {kinds.DURATION, kinds.ADDRESS, kinds.HEADER_NAME, kinds.REGEX} <= named
     for kind in named:
         read, noun = values.reader(kind)
         assert callable(read)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgiproxy.config import schema, values
+from wsgiproxy.config import kinds, values
 
 
 def problem(read: values.Reader, text: str) -> str:
@@ -68,8 +68,8 @@ def test_a_bad_size_says_what_is_expected(text: str) -> None:
 @given(st.text(alphabet="0123456789.dhmskKMGTiB", max_size=12))
 def test_the_patterns_for_editors_take_all_that_the_readers_take(text: str) -> None:
     for read, pattern in (
-        (values.read_duration, schema.DURATION_PATTERN),
-        (values.read_size, schema.SIZE_PATTERN),
+        (values.read_duration, kinds.DURATION_PATTERN),
+        (values.read_size, kinds.SIZE_PATTERN),
     ):
         try:
             read(text)
@@ -200,3 +200,20 @@ def test_a_long_or_wild_text_is_quoted_on_one_short_line() -> None:
 
 def test_a_text_with_a_nul_is_refused() -> None:
     assert problem(values.read_text, "a\0b") == "must not hold a NUL character"
+
+
+@pytest.mark.parametrize("text", ["edge", "edge-1.example.org", "a+b"])
+def test_a_name_for_via_is_a_token(text: str) -> None:
+    assert values.read_pseudonym(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "edge 1", "edge,1", "edge(1)", "edge:80", "caf\xe9"])
+def test_what_would_break_via_is_no_name_for_it(text: str) -> None:
+    expected = f"{values.quote(text)} is not a name for Via: only letters, digits and !#$%&'*+-.^_`|~"
+    assert problem(values.read_pseudonym, text) == expected
+
+
+def test_a_word_of_http_is_in_lower_case() -> None:
+    assert values.read_token("WebSocket") == "websocket"
+    expected = '"web socket" is not a word of HTTP: only letters, digits and !#$%&\'*+-.^_`|~'
+    assert problem(values.read_token, "web socket") == expected

@@ -7,13 +7,16 @@ import logging
 import os
 import resource
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gevent
 import gevent.socket
+import gevent.ssl
 import pytest
 
+from tests import certificates
 from wsgiproxy.daemon import worker as worker_module
 from wsgiproxy.daemon.worker import Worker, raise_descriptor_limit
 from wsgiproxy.errors import ConfigError
@@ -237,3 +240,101 @@ def test_a_start_that_fails_cleans_up(folder: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(ConfigError):
         worker_module.serve(str(path))
     assert not (folder / "front.sock").exists()
+
+
+class TestCertificates:
+    """Listeners that speak TLS."""
+
+    @pytest.fixture(name="authority")
+    def fixture_authority(self, need: Callable[[str], str], tmp_path: Path) -> certificates.Authority:
+        need("openssl")
+        return certificates.Authority(tmp_path)
+
+    @staticmethod
+    def write(folder: Path, leaf: certificates.Leaf) -> None:
+        tls = f"tls: {{certificates: [{{certificate: {leaf.certificate}, key: {leaf.key}}}]}}"
+        text = CONFIG.format(folder=folder, drain="1s", body="pong")
+        before, after = f'"unix:{folder}/front.sock"', f'"unix:{folder}/front.sock", {{address: "127.0.0.1:0", {tls}}}'
+        (folder / "wsgiproxy.yaml").write_text(text.replace(before, after))
+
+    @staticmethod
+    def renew(old: certificates.Leaf, new: certificates.Leaf) -> None:
+        os.replace(new.key, old.key)
+        os.replace(new.certificate, old.certificate)
+
+    @staticmethod
+    def port(caplog: pytest.LogCaptureFixture) -> int:
+        (line,) = [line for line in caplog.messages if line.startswith("listening on ")]
+        return int(line.partition("https://127.0.0.1:")[2].partition(":")[0])
+
+    @staticmethod
+    def served(port: int) -> bytes:
+        """The certificate that a client gets."""
+        context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        with gevent.socket.create_connection(("127.0.0.1", port), 10) as raw, context.wrap_socket(raw) as client:
+            found: bytes = client.getpeercert(True)
+            return found
+
+    @pytest.mark.parametrize("how", ["by and by", "at SIGHUP"])
+    def test_renewed_ones_are_taken_up(
+        self,
+        folder: Path,
+        authority: certificates.Authority,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+        how: str,
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        monkeypatch.setattr(worker_module, "CERTIFICATE_INTERVAL", 0.05 if how == "by and by" else 60.0)
+        old, new = authority.issue("a.example"), authority.issue("a.example")
+        self.write(folder, old)
+        worker = Worker(str(folder / "wsgiproxy.yaml"))
+        try:
+            worker.start()
+            port = self.port(caplog)
+            first = self.served(port)
+            self.renew(old, new)
+            if how == "at SIGHUP":
+                worker.on_reload()
+            with gevent.Timeout(10):
+                while self.served(port) == first:
+                    gevent.sleep(0.02)
+        finally:
+            worker.close()
+
+    def test_new_ones_of_no_use_are_spoken_of_once_and_the_old_ones_stay(
+        self, folder: Path, authority: certificates.Authority, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        leaf = authority.issue("a.example")
+        self.write(folder, leaf)
+        worker = Worker(str(folder / "wsgiproxy.yaml"))
+        try:
+            worker.start()
+            port = self.port(caplog)
+            first = self.served(port)
+            leaf.certificate.write_text("no certificate")
+            for _ in range(3):
+                worker.on_reload()
+            assert self.served(port) == first
+            (complaint,) = [line for line in caplog.messages if "stay in use" in line]
+            assert f"{folder}/wsgiproxy.yaml:2:" in complaint
+            assert "daemon.listeners[1].tls.certificates[0]" in complaint
+        finally:
+            worker.close()
+
+    def test_those_of_no_use_are_named_with_their_place_and_nothing_is_left(
+        self, folder: Path, authority: certificates.Authority
+    ) -> None:
+        leaf = authority.issue("a.example")
+        leaf.certificate.unlink()
+        self.write(folder, leaf)
+        worker = Worker(str(folder / "wsgiproxy.yaml"))
+        with pytest.raises(ConfigError) as caught:
+            worker.start()
+        assert str(caught.value).startswith(f"{folder}/wsgiproxy.yaml:2:")
+        assert "daemon.listeners[1].tls.certificates[0]" in str(caught.value)
+        worker.close()
+        assert not (folder / "front.sock").exists()

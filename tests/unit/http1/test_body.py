@@ -120,8 +120,8 @@ def test_chunks_that_are_there_come_in_one_piece() -> None:
     [
         b"5\r\nhello\r\n0\r\n\r\n", b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", b"05\r\nhello\r\n000\r\n\r\n",
         b"5;a=b\r\nhello\r\n0;c\r\n\r\n", b'5;a="b;c"\r\nhello\r\n0\r\n\r\n', b"5 ;a\r\nhello\r\n0\r\n\r\n",
-        b"5;\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n0\r\nA: b\r\nC: d\r\n\r\n",
-        b"00000000000005\r\nhello\r\n0\r\n\r\n",
+        b'5 ;\ta = b; c\t="\\"\\\xe9;"\r\nhello\r\n0 ; d\r\n\r\n', b"5\r\nhello\r\n0\r\nA: b\r\nC: d\r\n\r\n",
+        b"000000000000005\r\nhello\r\n000000000000000\r\n\r\n",
     ],
 )  # fmt: skip
 def test_a_chunked_body_is_read_and_what_follows_is_left(data: bytes) -> None:
@@ -139,7 +139,9 @@ def test_chunk_sizes_are_hexadecimal(size: bytes, length: int) -> None:
 @pytest.mark.parametrize(
     "size",
     [b"", b"g", b"+5", b"-5", b"0x5", b"5_0", b" 5", b"5 ", b"5\t", b"\t5", b"5h", b"5.0", b"5,5", b"\xb2", b"1" * 16,
-     b"ffffffffffffffff", b"0" * 16, b"5\x00", b"5\x0b", b"5;a\x00", b"5;a\x7f", b"5 5", b"\r5", b"5\r"],
+     b"ffffffffffffffff", b"0" * 16, b"5\x00", b"5\x0b", b"5;a\x00", b"5;a\x7f", b"5 5", b"\r5", b"5\r",
+     b"5;", b"5; ", b"5;;a", b"5;a;", b"5;=b", b"5;a=", b"5;a ", b"5;a=b c", b"5;a b", b'5;a="b', b'5;a="b"c',
+     b'5;a="\\"', b'5;"a"', b"5;a\xe9", b"5;a=\xe9", b"5;a\r", b'5;a="\r"', b"5=a", b"5,a", b"5:a"],
 )  # fmt: skip
 def test_a_chunk_size_that_is_not_exactly_one_is_refused(size: bytes) -> None:
     refuses(size + b"\r\nhello\r\n0\r\n\r\n")
@@ -154,6 +156,7 @@ def test_a_chunk_size_that_is_not_exactly_one_is_refused(size: bytes) -> None:
         b"5;a\rb\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n0\n\r\n", b"4\r\nhello\r\n0\r\n\r\n",
         b"5\r\nhello\r\n0\r\nA\r\n\r\n", b"5\r\nhello\r\n0\r\nA : b\r\n\r\n", b"5\r\nhello\r\n0\r\n A: b\r\n\r\n",
         b"5\r\nhello\r\n0\r\nA: b\nC: d\r\n\r\n", b"5\r\nhello\r\n0\r\nA: \x00\r\n\r\n",
+        b"0\r\nA: b\r\r\n\r\n", b"0\r\nA: b\r\n\r\r\n\r\n", b"0\r\n: b\r\n\r\n", b"0\r\nA: b\r\n c\r\n\r\n",
         b"0\r\n5\r\nhello\r\n0\r\n\r\n", b"0\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
 )  # fmt: skip
@@ -167,6 +170,15 @@ def test_a_malformed_chunked_body_is_refused(data: bytes) -> None:
 )  # fmt: skip
 def test_a_chunked_body_without_its_very_end_is_cut(data: bytes) -> None:
     refuses(data, ClientDisconnectedError)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"x", b"5x", b"5 5", b"+", b"5;\x00", b"5\n", b"5\rx", b"\r", b"\n", b"1" * 16, b"5\r\nhellox", b"5\r\nhello\rx",
+     b"5\r\nhello\n", b"5\r\nhello\r\nx", b"0\r\n\n", b"0\r\n\rx", b"0\r\nA: b\n", b"0\r\nA: b\rc"],
+)  # fmt: skip
+def test_what_no_further_byte_can_make_right_is_refused_without_waiting_for_one(data: bytes) -> None:
+    refuses(data)
 
 
 @pytest.mark.parametrize(("length", "right"), [(4092, True), (4093, False)])
@@ -201,7 +213,36 @@ def test_trailers_are_bounded_however_they_arrive(trailers: bytes, right: bool) 
     assert whole == split == ((b"", b"") if right else (BadRequestError,))
 
 
-@pytest.mark.parametrize("endless", [b"1", b"0;" + b"e", b"0\r\nA: ", b"0\r\n" + b"A: b\r\n"])
+@pytest.mark.parametrize("framing", [CHUNKED, Framing(length=1), UNTIL_CLOSE, NO_BODY])
+def test_trailers_are_there_once_a_chunked_body_is_over(framing: Framing) -> None:
+    wire = b"1\r\na\r\n0\r\nA: b \r\nX_Y:c\r\nA: d\r\n\r\n"
+    for pieces in ([wire], [wire[i : i + 1] for i in range(len(wire))]):
+        reader = reader_of(framing, *pieces)
+        while not reader.finished:
+            assert reader.trailers() == []
+            reader.read_some()
+        assert reader.trailers() == ([("A", "b"), ("X_Y", "c"), ("A", "d")] if framing.chunked else [])
+
+
+def test_a_body_without_trailers_or_with_bad_ones_has_none() -> None:
+    assert read_all(good := reader_of(CHUNKED, b"1\r\na\r\n0\r\n\r\n")) == b"a"
+    assert good.trailers() == []
+    for wire in (b"0\r\nA: b\r\nC : d\r\n\r\n", b"0\r\nA: b\r\n"):
+        bad = reader_of(CHUNKED, wire)
+        with pytest.raises(ProxyError):
+            read_all(bad)
+        assert bad.trailers() == []
+
+
+def test_a_body_that_was_refused_after_its_end_has_no_trailers() -> None:
+    reader = reader_of(CHUNKED, b"0\r\nA: b\r\n\r\n")
+    assert read_all(reader) == b""
+    with pytest.raises(ContentTooLargeError):
+        reader.refuse(ContentTooLargeError("too much"))
+    assert reader.trailers() == []
+
+
+@pytest.mark.parametrize("endless", [b"1;e", b"0;e", b"0\r\nA: ", b"0\r\n" + b"A: b\r\n"])
 def test_an_endless_line_is_refused_after_a_bounded_number_of_bytes(endless: bytes) -> None:
     source = Source([endless, *[b"x: y\r\n" if endless.endswith(b"\n") else b"e" * 100] * 10_000])
     reader = BodyReader(CHUNKED, b"", source.receive, BadRequestError, ClientDisconnectedError)
@@ -234,7 +275,7 @@ def test_many_tiny_chunks_take_linear_time() -> None:
     assert time.process_time() - started < 2
 
 
-EXTENSIONS = st.sampled_from([b"", b";a", b";a=b", b' ; a="b c"', b";"])
+EXTENSIONS = st.sampled_from([b"", b";a", b";a=b", b' ; a="b c"', b"\t;a\t= b;c"])
 CHUNK = st.tuples(st.binary(min_size=1, max_size=40), EXTENSIONS, st.sampled_from([b"%x", b"%X", b"%06x"]))
 FRAGMENTS = [
     b"5\r\nhello\r\n",

@@ -7,8 +7,11 @@ from wsgiproxy.http1.headers import (
     HOP_BY_HOP,
     NEVER_NOMINATED,
     UNFIT,
+    allowed_trailers,
     environ_of,
     forwardable,
+    is_forbidden_trailer,
+    is_unfit,
     nominated,
     tokens,
     without,
@@ -60,7 +63,10 @@ def test_a_connection_field_nominates_names_for_removal() -> None:
 @pytest.mark.parametrize(
     "name",
     ["Host", "Content-Length", "Authorization", "Cookie", "X-Forwarded-For", "X-Forwarded-Anything", "X-Real-IP",
-     "Forwarded", "Range", "Set-Cookie", "Via"],
+     "Forwarded", "Range", "Set-Cookie", "Via", "Content-Type", "Content-Range", "Content-Security-Policy", "Location",
+     "WWW-Authenticate", "Sec-Fetch-Site", "Sec-WebSocket-Key", "Access-Control-Allow-Origin", "Max-Forwards", "Origin",
+     "Referer", "Client-Cert", "Client-Cert-Chain", "Strict-Transport-Security", "Vary", "ETag", "Date",
+     "Cache-Control"],
 )  # fmt: skip
 def test_a_connection_field_cannot_take_away_what_the_next_hop_relies_on(name: str) -> None:
     assert nominated(f"close, {name}") == {"close"}
@@ -77,11 +83,78 @@ def test_a_request_loses_its_hop_by_hop_and_nominated_fields_on_the_way() -> Non
         ("Trailer", "a"), ("Transfer-Encoding", "chunked"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AA"),
         ("Proxy-Connection", "close"), ("Proxy-Authorization", "b"), ("Expect", "x"),
         ("Content-Length", "4"), ("X-Forwarded-For", "6.6.6.6"), ("x-forwarded-proto", "https"),
-        ("Forwarded", "for=6.6.6.6"), ("X-Real-IP", "6.6.6.6"),
+        ("Forwarded", "for=6.6.6.6"), ("X-Real-IP", "6.6.6.6"), ("Client-Cert", ":AA==:"), ("client-cert-chain", "x"),
         ("Accept", "1"), ("X-Other", "2"), ("ACCEPT", "3"), ("cookie", "4"),
     ]  # fmt: skip
     kept = [("Accept", "1"), ("X-Other", "2"), ("ACCEPT", "3"), ("cookie", "4")]
     assert forwardable(fields, "keep-alive, X-Mine") == kept
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["X_Forwarded_For", "x-forwarded_proto", "X_FORWARDED-ANYTHING", "Content_Length", "Transfer_Encoding", "Host_",
+     "X_Real_IP", "Content_Type", "User_ID", "_", "X_Own"],
+)  # fmt: skip
+def test_a_name_with_an_underscore_goes_on_only_where_its_hyphenated_one_is_of_no_importance(name: str) -> None:
+    kept = name in ("Host_", "User_ID", "_", "X_Own")
+    assert forwardable([(name, "v"), ("Accept", "a")]) == [(name, "v")] * kept + [("Accept", "a")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x-forwarded-for", "sec-fetch-site", "content-length", "http2-settings", *sorted(NEVER_NOMINATED | HOP_BY_HOP)],
+)
+def test_no_name_of_importance_goes_on_with_an_underscore(name: str) -> None:
+    unfit = name.replace("-", "_")
+    assert [field for field in forwardable([(unfit, "v"), (unfit.upper(), "v")]) if "_" in field[0]] == []
+
+
+def test_max_forwards_goes_on_for_the_proxy_to_count_down() -> None:
+    assert forwardable([("Max-Forwards", "3")], "Max-Forwards, close") == [("Max-Forwards", "3")]
+
+
+@pytest.mark.parametrize(
+    ("name", "unfit", "unfit_at_best"),
+    [
+        ("X-A", False, False),
+        ("X_A", True, False),
+        ("Proxy", True, True),
+        ("pROXY", True, True),
+        ("Proxy-A", False, False),
+    ],
+)
+def test_only_proxy_is_unfit_where_underscores_are_kept(name: str, unfit: bool, unfit_at_best: bool) -> None:
+    assert is_unfit(name) is unfit
+    assert is_unfit(name, True) is unfit_at_best
+
+
+@pytest.mark.parametrize(
+    "name", ["X-Checksum", "Server-Timing", "grpc-status", "Content-Digest", "Proxy-Status", "ETag", "X_Sum"]
+)
+def test_a_trailer_that_was_asked_for_goes_on(name: str) -> None:
+    fields = [(name, "v"), ("X-Other", "w"), (name.upper(), "x")]
+    assert allowed_trailers(fields, (name.lower(),)) == [(name, "v"), (name.upper(), "x")]
+    assert allowed_trailers(fields, ()) == []
+    assert allowed_trailers([], (name.lower(),)) == []
+    assert not is_forbidden_trailer(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Transfer-Encoding", "Content-Length", "Trailer", "Host", "X-Forwarded-For", "Forwarded", "Via", "X-Real-IP",
+     "Authorization", "Proxy-Authorization", "Proxy-Authenticate", "WWW-Authenticate", "Authentication-Info", "Cookie",
+     "Set-Cookie", "Connection", "Upgrade", "TE", "Keep-Alive", "Proxy-Connection", "Content-Type", "Content-Encoding",
+     "Content-Range", "Content-Disposition", "Cache-Control", "Expect", "Max-Forwards", "Pragma", "Range", "If-Match",
+     "If-None-Match", "If-Anything", "Age", "Expires", "Date", "Location", "Retry-After", "Vary", "Warning", "Proxy",
+     "Proxy-Authentication-Info", "Client-Cert", "Origin", "Access-Control-Allow-Origin", "Sec-Fetch-Site"],
+)  # fmt: skip
+def test_no_trailer_says_what_must_be_known_before_the_body(name: str) -> None:
+    spellings = [name, name.lower(), name.upper(), name.replace("-", "_")]
+    assert all(is_forbidden_trailer(spelling) for spelling in spellings)
+    asked = {spelling.lower() for spelling in spellings}
+    assert allowed_trailers([(spelling, "v") for spelling in spellings] + [("X-A", "w")], asked | {"x-a"}) == [
+        ("X-A", "w")
+    ]
 
 
 @pytest.mark.parametrize("connection", ["keep-alive", "Close", "CLOSE", ""])

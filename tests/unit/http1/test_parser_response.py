@@ -121,6 +121,90 @@ def test_an_answer_says_how_it_ends_and_what_follows(
     assert head.keep_alive is keeps
 
 
+@pytest.mark.parametrize(
+    ("fields", "upgrade"),
+    [
+        (["Upgrade: websocket", "Connection: Upgrade"], "websocket"),
+        (["upgrade: WebSocket", "connection: keep-alive, upgrade"], "websocket"),
+        (["Connection: keep-alive", "Connection: UPGRADE", "Upgrade: IRC/6.9", "Content-Length: 0"], "irc/6.9"),
+    ],
+)
+def test_a_101_says_what_it_switches_to(fields: list[str], upgrade: str) -> None:
+    head = parse("HTTP/1.1 101 Switching Protocols", "Sec-WebSocket-Accept: x", *fields)
+    assert head.upgrade == upgrade
+    assert head.fields == [("Sec-WebSocket-Accept", "x")]
+    assert head.framing == NO_BODY
+    assert not head.keep_alive
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [], ["Upgrade: websocket"], ["Connection: Upgrade"], ["Upgrade: websocket", "Connection: close"],
+        ["Upgrade:", "Connection: Upgrade"], ["Upgrade: websocket, h2c", "Connection: Upgrade"],
+        ["Upgrade: websocket", "Upgrade: websocket", "Connection: Upgrade"], ["Upgrade: a b", "Connection: Upgrade"],
+        ["Upgrade: a/", "Connection: Upgrade"], ["Upgrade: a/b/c", "Connection: Upgrade"],
+        ["Upgrade: websocket,", "Connection: Upgrade"], ["Upgrade: websocket", "Connection: Upgrades"],
+        ["Upgrade: websocket", "Connection: Upgrade", "Content-Length: 5"],
+        ["Upgrade: websocket", "Connection: Upgrade", "Transfer-Encoding: chunked"],
+    ],
+)  # fmt: skip
+def test_a_101_that_does_not_say_exactly_what_it_switches_to_is_refused(fields: list[str]) -> None:
+    with pytest.raises(BackendProtocolError):
+        parse("HTTP/1.1 101 Switching Protocols", *fields)
+
+
+def test_http_1_0_cannot_switch_protocols() -> None:
+    with pytest.raises(BackendProtocolError):
+        parse("HTTP/1.0 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade")
+
+
+@pytest.mark.parametrize("status", [100, 103, 200, 204, 426])
+def test_no_other_answer_switches_protocols(status: int) -> None:
+    head = parse(f"HTTP/1.1 {status} x", "Upgrade: websocket", "Connection: Upgrade", "Content-Length: 0")
+    assert head.upgrade == ""
+    assert "Upgrade" not in dict(head.fields)
+
+
+@pytest.mark.parametrize("field", ["Content-Length: 5", "Transfer-Encoding: chunked", "Content-Length: 0, 0"])
+@pytest.mark.parametrize("status", [100, 102, 103, 199])
+def test_an_interim_answer_with_a_body_is_refused(status: int, field: str) -> None:
+    with pytest.raises(BackendProtocolError):
+        parse(f"HTTP/1.1 {status} x", field)
+
+
+@pytest.mark.parametrize(("status", "length"), [(100, "0"), (103, "0"), (204, "0"), (204, "5")])
+def test_no_length_is_passed_on_where_none_may_be(status: int, length: str) -> None:
+    head = parse(f"HTTP/1.1 {status} x", f"Content-Length: {length}", "Link: y")
+    assert head.fields == [("Link", "y")]
+    assert head.keep_alive is (length == "0")
+
+
+@pytest.mark.parametrize(("length", "passed_on"), [("5", "5"), ("0005", "5"), ("0", "0"), ("00", "0"), ("050", "50")])
+def test_a_length_is_passed_on_without_leading_zeros(length: str, passed_on: str) -> None:
+    head = parse("HTTP/1.1 200 OK", "X: 05", f"content-length: {length}", "Server: s")
+    assert head.fields == [("X", "05"), ("content-length", passed_on), ("Server", "s")]
+    assert head.framing == Framing(length=int(length))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Content-Length", "Content-Type", "Content-Security-Policy", "Set-Cookie", "Location", "WWW-Authenticate", "Date",
+     "ETag", "Cache-Control", "Vary", "Strict-Transport-Security", "Access-Control-Allow-Origin", "Retry-After"],
+)  # fmt: skip
+def test_an_answer_cannot_nominate_away_what_is_for_every_recipient(name: str) -> None:
+    head = parse("HTTP/1.1 200 OK", f"Connection: X-Mine, {name}", f"{name}: 3", "X-Mine: 1")
+    assert head.fields == [(name, "3")]
+
+
+@pytest.mark.parametrize(
+    "rest", ["", "A: b\r\n", "A: b\r\nx", "A: b\r\nx\r\n", "A: b\r\n\r\nx", "A: b\r\n\r\nX: y\r\n"]
+)
+def test_half_a_head_is_refused(rest: str) -> None:
+    with pytest.raises(BackendProtocolError):
+        parse_response(f"HTTP/1.1 200 OK\r\n{rest}".encode(), "GET")
+
+
 def test_a_flood_of_fields_is_refused_fast() -> None:
     data = b"HTTP/1.1 200 OK\r\n" + b"Connection: a\r\n" * 20_000 + b"\r\n"
     started = time.process_time()

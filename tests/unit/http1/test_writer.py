@@ -10,6 +10,7 @@ from wsgiproxy.http1.writer import (
     chunk,
     field_lines,
     is_status,
+    last_chunk,
     request_head,
     response_head,
 )
@@ -20,6 +21,8 @@ def test_heads_are_written_as_one_block() -> None:
     assert request_head("GET", "/a?b", field_lines(fields)) == b"GET /a?b HTTP/1.1\r\nHost: x\r\nX-A: caf\xe9\r\n\r\n"
     assert response_head("200 OK", checked_field_lines([])) == b"HTTP/1.1 200 OK\r\n\r\n"
     assert field_lines([]) == ""
+    hints = checked_field_lines([("Link", "</a.css>; rel=preload")])
+    assert response_head("103 Early Hints", hints) == b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -62,3 +65,16 @@ def test_a_status_is_a_code_and_a_reason(status: str, legal: bool) -> None:
 
 def test_chunks_carry_their_size_in_hexadecimal() -> None:
     assert chunk(b"x" * 26) + LAST_CHUNK == b"1a\r\n" + b"x" * 26 + b"\r\n0\r\n\r\n"
+
+
+def test_the_last_chunk_carries_the_trailers() -> None:
+    assert last_chunk([]) == LAST_CHUNK
+    assert last_chunk([("X-Sum", "caf\u00e9"), ("x-b", "")]) == b"0\r\nX-Sum: caf\xe9\r\nx-b: \r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "field", [("A", "b\r\nC: d"), ("A", "b\r\n\r\nGET / HTTP/1.1"), ("A\n", "b"), ("", "b"), ("A", "\x00")]
+)
+def test_a_trailer_that_could_split_the_message_is_refused(field: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match="legal"):
+        last_chunk([("X", "y"), field])

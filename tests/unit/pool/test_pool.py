@@ -67,6 +67,16 @@ def test_an_unhealthy_backend_is_never_picked_and_the_client_learns_when_to_come
     assert raised.value.retry_after == 3
 
 
+def test_whether_anybody_is_available_is_asked_without_taking_anything() -> None:
+    web = pool("a", check=schema.HealthCheck(interval=2.5))
+    web.check_available()
+    assert (web.backends[0].in_flight, web.backends[0].requests) == (0, 0)
+    web.backends[0].record_check("down", *NEVER_MIND)
+    with pytest.raises(NoBackendError, match="pool web") as raised:
+        web.check_available()
+    assert raised.value.retry_after == 3
+
+
 def test_a_backend_that_was_tried_is_not_tried_again() -> None:
     web = pool("a", "b", "c-backup")
     a, b, c = web.backends

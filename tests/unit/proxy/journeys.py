@@ -10,12 +10,16 @@ from urllib.parse import unquote_to_bytes
 from wsgiref.types import WSGIApplication
 
 from wsgiproxy.config import schema
+from wsgiproxy.http1.message import Fields
 from wsgiproxy.pool.backend import Backend
 from wsgiproxy.pool.pool import Pool
 from wsgiproxy.proxy.app import ProxyApp
+from wsgiproxy.proxy.client import client_of
 from wsgiproxy.proxy.exchange import Exchange
+from wsgiproxy.proxy.request import head_of, upstream_request
 from wsgiproxy.routing.build import build_table
-from wsgiproxy.routing.table import RoutingTable
+from wsgiproxy.routing.path import normalize_path
+from wsgiproxy.routing.table import Route, RouteMatch, RoutingTable
 from wsgiproxy.upstream.inprocess import InProcessUpstream
 from wsgiproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 
@@ -38,9 +42,11 @@ def environ_of(method: str = "GET", target: str = "/", body: bytes = b"", **more
 class FakeBody:
     """A backend's body: pieces, an error among them is raised; what was asked of it is counted."""
 
-    def __init__(self, pieces: Iterable[Any]) -> None:
+    def __init__(self, pieces: Iterable[Any], trailers: Fields | None = None) -> None:
         self.pieces = list(pieces)
         self.closed = 0
+        self._trailers = trailers or []
+        self.stream: Any = object()  # what is taken over
 
     def __iter__(self) -> FakeBody:
         return self
@@ -58,6 +64,12 @@ class FakeBody:
 
     def is_over(self) -> bool:
         return not self.pieces
+
+    def trailers(self) -> Fields:
+        return self._trailers
+
+    def take_over(self) -> tuple[Any, bytes]:
+        return self.stream, b"early"
 
     def close(self) -> None:
         self.closed += 1
@@ -77,6 +89,7 @@ class FakeUpstream:
         self.received: list[bytes] = []
         self.bodies: list[FakeBody] = []
         self.status, self.reason, self.fields = 200, "OK", [("Content-Type", "text/plain")]
+        self.trailers: Fields = []
 
     def send(self, request: UpstreamRequest, *, fresh: bool = False) -> UpstreamResponse:
         self.requests.append(request)
@@ -91,7 +104,7 @@ class FakeUpstream:
         step = self.steps.pop(0) if self.steps else [b"ok"]
         if isinstance(step, BaseException):
             raise step
-        self.bodies.append(FakeBody(step))
+        self.bodies.append(FakeBody(step, self.trailers))
         return UpstreamResponse(self.status, self.reason, self.fields, None, self.bodies[-1])
 
     def configure(self, block: schema.Pool) -> None:
@@ -111,7 +124,11 @@ class FakeUpstream:
 
 
 def pool_table(
-    *upstreams: Any, attempts: int = 3, routes: tuple[schema.Route, ...] = (schema.Route(pool="web"),), **block: Any
+    *upstreams: Any,
+    attempts: int = 3,
+    routes: tuple[schema.Route, ...] = (schema.Route(pool="web"),),
+    forwarding: schema.Forwarding = schema.Forwarding(),  # noqa: B008 - frozen
+    **block: Any,
 ) -> RoutingTable:
     """A table with one pool, ``web``, of these upstreams: fakes, or WSGI applications."""
     made = {
@@ -119,7 +136,31 @@ def pool_table(
         for index, upstream in enumerate(upstreams)
     }
     pool = schema.Pool(backends=tuple(schema.Backend(address=address) for address in made), attempts=attempts, **block)
-    return build_table(schema.Config(pools={"web": pool} if made else {}, routes=routes), None, made.__getitem__)
+    config = schema.Config(forwarding=forwarding, pools={"web": pool} if made else {}, routes=routes)
+    return build_table(config, None, made.__getitem__)
+
+
+class FakeDriver:
+    """A driver that spawns nothing."""
+
+    def spawn(self, function: Callable[[], None], name: str) -> Any:
+        raise AssertionError("not in these tests")
+
+
+def outgoing(
+    environ: dict[str, Any], strip: int = 0, forwarding: schema.Forwarding | None = None, **route: Any
+) -> UpstreamRequest:
+    """What goes out where a route matched ``strip`` elements of the path, and strips them."""
+    block = schema.Route(pool="web", strip_prefix=strip > 0, **route)
+    table = pool_table(FakeUpstream(), forwarding=forwarding or schema.Forwarding())
+    exchange = Exchange(environ, None)
+    head = exchange.head = head_of(environ)
+    if table.trusted_proxies:
+        exchange.client = client_of(environ, head, table)
+    path = normalize_path(head.path)
+    assert path is not None
+    match = RouteMatch(Route("web", block, table.pools["web"]), strip)
+    return upstream_request(exchange, table, head, path, match)
 
 
 class FakeRuntime:
@@ -127,6 +168,7 @@ class FakeRuntime:
 
     def __init__(self, table: RoutingTable) -> None:
         self.table = table
+        self.driver = FakeDriver()
         self.closed = 0
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from tests.unit.proxy.journeys import environ_of
 from wsgiproxy.errors import NoBackendError
 from wsgiproxy.http1.parser import parse_request
 from wsgiproxy.proxy.access_log import combined_line, formatter, json_line
+from wsgiproxy.proxy.client import ClientFacts
 from wsgiproxy.proxy.exchange import Exchange
 
 REQUEST = b"GET /a%20b?c=d HTTP/1.1\r\nHost: shop.example\r\nReferer: http://r/\r\nUser-Agent: probe/1.0 (x)\r\n\r\n"
@@ -50,6 +51,17 @@ def test_a_combined_line_is_apaches_and_what_we_add() -> None:
     ]  # fmt: skip
 
 
+def test_the_client_is_the_one_that_is_believed() -> None:
+    exchange = ended()
+    assert exchange.head is not None
+    exchange.client = ClientFacts("2001:db8::1", 0, "https", "shop.example", "443")
+    assert parts(combined_line(exchange))[0] == "2001:db8::1"
+    assert json.loads(json_line(exchange))["client"] == "2001:db8::1"
+    exchange.client = ClientFacts("", 0, "https", "shop.example", "443")
+    assert parts(combined_line(exchange))[0] == "-"
+    assert json.loads(json_line(exchange))["client"] is None
+
+
 def test_what_is_not_known_is_a_dash() -> None:
     exchange = Exchange(environ_of(REMOTE_ADDR=None), None)
     exchange.status = 400
@@ -61,12 +73,12 @@ def test_what_is_not_known_is_a_dash() -> None:
 
 
 def test_nothing_that_a_client_sends_ends_a_field_or_the_line() -> None:
-    head: Any = parse_request(b'GET /"\\ HTTP/1.1\r\nHost: a\r\nReferer: "\xe9\t\x80\r\nUser-Agent: a" 500 "\r\n\r\n')
+    head: Any = parse_request(b'GET /"?\\ HTTP/1.1\r\nHost: a\r\nReferer: "\xe9\t\x80\r\nUser-Agent: a" 500 "\r\n\r\n')
     exchange = ended(REMOTE_USER='a "b"\nc')
     exchange.head = head
     fields = parts(combined_line(exchange))
     assert fields[1] == "a\\x20\\x22b\\x22\\x0Ac"
-    assert fields[3] == "GET /\\x22\\x5C HTTP/1.1"
+    assert fields[3] == "GET /\\x22?\\x5C HTTP/1.1"
     assert fields[6] == "\\x22\\xE9\\x09\\x80"
     assert fields[7] == "a\\x22 500 \\x22"
 

@@ -4,15 +4,15 @@ from typing import Any
 
 import pytest
 
-from tests.unit.proxy.journeys import FakeUpstream, Journey, pool_table
+from tests.unit.proxy.journeys import FakeUpstream, Journey, Told, environ_of, pool_table, tell
 from wsgiproxy.config import schema
 from wsgiproxy.proxy.answer import status_line
 
 
-def answering(**route: Any) -> Journey:
-    """A journey with one route, matched by the path prefix ``/old`` where ``prefix`` is not given."""
+def answering(*, forwarding: schema.Forwarding = schema.Forwarding(), **route: Any) -> Journey:  # noqa: B008 - frozen
+    """A journey with one route, matched by the path prefix ``/`` where ``prefix`` is not given."""
     match = schema.Match(path=schema.PathMatch(prefix=route.pop("prefix", "/")))
-    return Journey(pool_table(FakeUpstream(), routes=(schema.Route(match=(match,), **route),)))
+    return Journey(pool_table(FakeUpstream(), forwarding=forwarding, routes=(schema.Route(match=(match,), **route),)))
 
 
 @pytest.mark.parametrize(
@@ -145,3 +145,106 @@ def test_a_redirect_has_its_status_and_an_empty_body() -> None:
     told = journey.get()
     assert (told.status, told.body, told.fields["Content-Length"]) == ("308 Permanent Redirect", b"", "0")
     assert journey.log == (308, "done", 0, 0)
+
+
+# --- redirects behind other servers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("to", "expected"),
+    [
+        ({"scheme": "https"}, "https://shop.example/mount%20point/a/b?c=d"),
+        ({"path_prefix": "/new"}, "http://shop.example/mount%20point/new/b?c=d"),
+        ({"path": "/new"}, "http://shop.example/mount%20point/new?c=d"),
+        ({"host": "new.example"}, "http://new.example/mount%20point/a/b?c=d"),
+        ({"host": "new.example", "path": "/x"}, "http://new.example/x?c=d"),
+    ],
+)
+def test_below_a_mount_point_the_client_is_sent_below_it(to: dict[str, Any], expected: str) -> None:
+    journey = answering(prefix="/a", redirect=schema.Redirect(**to))
+    told = journey.get("/mount%20point/a/b?c=d", SCRIPT_NAME="/mount point", PATH_INFO="/a/b")
+    assert told.fields["Location"] == expected
+
+
+def test_without_a_host_a_relative_redirect_has_the_mount_point_too() -> None:
+    journey = answering(redirect=schema.Redirect(path="/x"))
+    told = journey.get("/shop/a", SCRIPT_NAME="/shop", PATH_INFO="/a", HTTP_HOST=None)
+    assert told.fields["Location"] == "/shop/x"
+
+
+BELIEVING = schema.Forwarding(trusted_proxies=("192.0.2.0/24",))
+PUBLIC: dict[str, Any] = {
+    "HTTP_X_FORWARDED_FOR": "198.51.100.1",
+    "HTTP_X_FORWARDED_PROTO": "https",
+    "HTTP_X_FORWARDED_HOST": "public.example",
+    "HTTP_X_FORWARDED_PREFIX": "/front",
+}
+
+
+@pytest.mark.parametrize(
+    ("to", "more", "expected"),
+    [
+        ({"path": "/x"}, {}, "https://public.example/front/shop/x"),
+        ({"path": "/x"}, {"HTTP_X_FORWARDED_PORT": "8443"}, "https://public.example:8443/front/shop/x"),
+        ({"path": "/x"}, {"HTTP_X_FORWARDED_HOST": "public.example:8443"}, "https://public.example:8443/front/shop/x"),
+        ({"scheme": "http"}, {"HTTP_X_FORWARDED_PORT": "8443"}, "http://public.example/front/shop/a"),
+        ({"host": "new.example"}, {}, "https://new.example/front/shop/a"),
+    ],
+)
+def test_a_believed_client_is_sent_to_a_url_as_it_sees_them(
+    to: dict[str, Any], more: dict[str, Any], expected: str
+) -> None:
+    journey = answering(redirect=schema.Redirect(**to), forwarding=BELIEVING)
+    told = journey.get("/shop/a", SCRIPT_NAME="/shop", PATH_INFO="/a", HTTP_HOST="inner:8080", **{**PUBLIC, **more})
+    assert told.fields["Location"] == expected
+
+
+def test_what_a_client_says_of_itself_redirects_nobody() -> None:
+    for forwarding in (schema.Forwarding(), BELIEVING):
+        journey = answering(redirect=schema.Redirect(path="/x"), forwarding=forwarding)
+        told = journey.get("/", REMOTE_ADDR="198.51.100.1", **PUBLIC)
+        assert told.fields["Location"] == "http://shop.example/x"
+
+
+# --- Max-Forwards (RFC 9110 7.6.2) ------------------------------------------------------------------------------------
+
+
+def asking(method: str, hops: str, target: str = "/a?b", **more: Any) -> tuple[Journey, Told]:
+    journey = answering(pool="web")
+    return journey, tell(journey.app, environ_of(method, target, HTTP_MAX_FORWARDS=hops, **more))
+
+
+def test_options_that_may_go_no_further_are_answered_here() -> None:
+    journey, told = asking("OPTIONS", "0")
+    assert (told.status, told.fields, told.body) == ("200 OK", {"Content-Length": "0"}, b"")
+    assert journey.log == (200, "done", 0, 0)
+
+
+def test_a_trace_that_may_go_no_further_shows_what_came_here_less_secrets() -> None:
+    secrets: dict[str, Any] = {
+        "HTTP_COOKIE": "a=1", "HTTP_AUTHORIZATION": "Basic x", "HTTP_PROXY_AUTHORIZATION": "Basic y",
+        "HTTP_CLIENT_CERT": ":AAAA:", "HTTP_X_API_KEY": "z",
+    }  # fmt: skip
+    _, told = asking("TRACE", "0", HTTP_X_OWN="caf\xe9", **secrets)
+    assert (told.status, told.fields["Content-Type"]) == ("200 OK", "message/http")
+    seen = b"TRACE /a?b HTTP/1.1\r\nHost: shop.example\r\nMax-Forwards: 0\r\nX-Own: caf\xe9\r\n\r\n"
+    assert told.body == seen
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_for_any_other_method_max_forwards_says_nothing(method: str) -> None:
+    _, told = asking(method, "0")
+    assert told.body == b"ok"
+
+
+@pytest.mark.parametrize("method", ["TRACE", "OPTIONS"])
+def test_a_hop_count_that_is_none_is_refused(method: str) -> None:
+    journey, told = asking(method, "x")
+    assert (told.status, journey.log[1]) == ("400 Bad Request", "bad_request")
+    _, told = asking(method, "1")
+    assert told.body == b"ok"
+
+
+def test_where_no_backend_would_answer_the_route_does() -> None:
+    journey = answering(respond=schema.Respond(body="pong"))
+    assert tell(journey.app, environ_of("OPTIONS", "/", HTTP_MAX_FORWARDS="0")).body == b"pong"

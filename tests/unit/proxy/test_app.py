@@ -159,7 +159,7 @@ def test_an_error_page_for_head_has_no_bytes() -> None:
 
 def test_a_client_that_has_gone_is_499_in_the_log() -> None:
     journey = Journey(pool_table(FakeUpstream(ClientDisconnectedError("gone"))))
-    assert journey.get().status.startswith("499 ")
+    assert journey.get().status == "400 Bad Request"
     assert journey.log == (499, "client_disconnected", 1, 0)
     assert (journey.in_flight, backends_of(journey.table)[0].failures) == ([0], 0)
 
@@ -228,6 +228,120 @@ def test_an_application_is_made_from_a_file_or_not_at_all(tmp_path: Path) -> Non
     path.write_text("routs: []\n")
     with pytest.raises(InvalidConfigError, match="routs"):
         ProxyApp.from_file(str(path))
+
+
+# --- who is the client ------------------------------------------------------------------------------------------------
+
+
+def test_the_client_that_is_believed_is_told_and_logged() -> None:
+    upstream = FakeUpstream()
+    trusting = schema.Forwarding(trusted_proxies=("192.0.2.0/24",), via="edge")
+    journey = Journey(pool_table(upstream, forwarding=trusting))
+    told = journey.get(HTTP_X_FORWARDED_FOR="6.6.6.6, 198.51.100.1", HTTP_X_FORWARDED_PROTO="https")
+    fields = dict(upstream.requests[0].fields)
+    assert (fields["X-Forwarded-For"], fields["X-Forwarded-Proto"]) == ("198.51.100.1, 192.0.2.7", "https")
+    assert journey.logged[0].address == "198.51.100.1"
+    assert (told.fields["Via"], fields["Via"]) == ("1.1 edge", "1.1 edge")
+    assert upstream.fields == [("Content-Type", "text/plain")]
+
+
+def test_by_default_nobody_is_believed_and_nothing_is_added_to_an_answer() -> None:
+    upstream = FakeUpstream()
+    journey = Journey(pool_table(upstream))
+    told = journey.get(HTTP_X_FORWARDED_FOR="198.51.100.1")
+    assert dict(upstream.requests[0].fields)["X-Forwarded-For"] == "192.0.2.7"
+    assert journey.logged[0].address == "192.0.2.7"
+    assert "Via" not in told.fields
+
+
+# --- bodies -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_body_over_the_routes_limit_is_413_and_no_backend_is_asked() -> None:
+    upstream = FakeUpstream()
+    journey = Journey(pool_table(upstream, routes=(schema.Route(pool="web", body_bytes=4),)))
+    assert journey.post(b"hello").status.startswith("413 ")
+    assert (upstream.requests, journey.log[:3]) == ([], (413, "content_too_large", 0))
+    journey.logged.clear()
+    assert journey.post(b"hell").status == "200 OK"
+
+
+def test_a_chunked_body_that_grows_over_the_limit_is_413_and_nobody_is_blamed() -> None:
+    journey = Journey(pool_table(FakeUpstream(), routes=(schema.Route(pool="web", body_bytes=4),)))
+    chunked: dict[str, Any] = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+    told = journey.post(b"hello", CONTENT_LENGTH=None, **chunked)
+    assert told.status.startswith("413 ")
+    assert (journey.in_flight, backends_of(journey.table)[0].failures) == ([0], 0)
+
+
+# --- upgrades ---------------------------------------------------------------------------------------------------------
+
+ASKED: dict[str, Any] = {
+    "wsgiproxy.upgrade": True, "HTTP_CONNECTION": "Upgrade", "HTTP_UPGRADE": "websocket",
+}  # fmt: skip
+
+
+def switching() -> FakeUpstream:
+    upstream = FakeUpstream([])
+    upstream.status, upstream.reason = 101, "Switching Protocols"
+    upstream.fields = [("Sec-WebSocket-Accept", "x")]
+    return upstream
+
+
+def test_a_backend_that_switches_protocols_gets_a_tunnel() -> None:
+    upstream = switching()
+    journey = Journey(pool_table(upstream))
+    told = Told()
+    result: Any = journey.app(environ_of(**ASKED), told.start_response)
+    assert upstream.requests[0].upgrade == "websocket"
+    assert told.status == "101 Switching Protocols"
+    assert told.fields == {"Sec-WebSocket-Accept": "x", "Upgrade": "websocket"}
+    assert hasattr(result, "run_tunnel")
+    assert (journey.in_flight, journey.logged) == ([1], [])
+    result.close()
+    assert (journey.in_flight, [body.closed > 0 for body in upstream.bodies]) == ([0], [True])
+    assert (journey.logged[0].status, len(journey.logged)) == (101, 1)
+
+
+def test_a_backend_that_does_not_switch_answers_as_ever() -> None:
+    upstream = FakeUpstream([b"no"])
+    told = Journey(pool_table(upstream)).get(**ASKED)
+    assert (told.status, told.body) == ("200 OK", b"no")
+    assert upstream.requests[0].upgrade == "websocket"
+
+
+def test_a_route_that_refuses_upgrades_does_not_ask_for_one() -> None:
+    upstream = FakeUpstream([b"no"])
+    routes = (schema.Route(pool="web", upgrades=()),)
+    told = Journey(pool_table(upstream, routes=routes)).get(**ASKED)
+    assert (told.status, told.body, upstream.requests[0].upgrade) == ("200 OK", b"no", "")
+
+
+def test_a_host_that_refuses_the_switch_leaves_nothing_behind() -> None:
+    upstream = switching()
+    journey = Journey(pool_table(upstream))
+
+    def refusing(status: str, fields: Any, exc_info: Any = None) -> Any:
+        raise RuntimeError("the host cannot")
+
+    with pytest.raises(RuntimeError, match="the host cannot"):
+        journey.app(environ_of(**ASKED), refusing)
+    assert (journey.in_flight, len(journey.logged), upstream.bodies[0].closed > 0) == ([0], 1, True)
+
+
+# --- trailers ---------------------------------------------------------------------------------------------------------
+
+
+def test_trailers_that_the_route_names_are_asked_for_and_handed_on() -> None:
+    upstream = FakeUpstream([b"x"])
+    upstream.trailers = [("X-Checksum", "1")]
+    journey = Journey(pool_table(upstream, routes=(schema.Route(pool="web", trailers=("X-Checksum",)),)))
+    told = Told()
+    result: Any = journey.app(environ_of(), told.start_response)
+    assert list(result) == [b"x"]
+    assert (result.trailer_names, result.trailers()) == (("x-checksum",), [("X-Checksum", "1")])
+    assert upstream.requests[0].trailers == ("x-checksum",)
+    result.close()
 
 
 # --- under the standard library's validator ---------------------------------------------------------------------------

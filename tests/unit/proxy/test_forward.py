@@ -18,21 +18,31 @@ from wsgiproxy.errors import (
     StaleConnectionError,
     WriteTimeout,
 )
+from wsgiproxy.http1.message import Fields
+from wsgiproxy.proxy.body import ReplayableBody
 from wsgiproxy.proxy.exchange import Exchange
 from wsgiproxy.proxy.forward import forward
-from wsgiproxy.proxy.request import ReplayableBody
 from wsgiproxy.routing.table import RoutingTable
 from wsgiproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 
 
 class Body:
-    """A client's body in pieces."""
+    """A client's body in pieces, an error among them is raised."""
 
-    def __init__(self, *pieces: bytes) -> None:
-        self.pieces = list(pieces)
+    def __init__(self, *pieces: Any) -> None:
+        self.pieces: list[Any] = list(pieces)
 
     def read_some(self) -> bytes:
-        return self.pieces.pop(0) if self.pieces else b""
+        piece = self.pieces.pop(0) if self.pieces else b""
+        if isinstance(piece, BaseException):
+            raise piece
+        return piece
+
+    def interrupt(self) -> None:
+        """Nothing."""
+
+    def trailers(self) -> Fields:
+        return []
 
 
 class Trial:
@@ -213,6 +223,52 @@ def test_a_pool_without_an_available_backend_is_no_backend() -> None:
     backends_of(trial.table)[0].weight = 0
     trial.fail(NoBackendError)
     assert trial.exchange.attempts == 0
+
+
+# --- the body first ---------------------------------------------------------------------------------------------------
+
+
+def test_a_body_of_known_length_is_here_before_a_backend_is_asked() -> None:
+    seen: list[tuple[int, int]] = []
+
+    class Watched(Body):
+        def read_some(self) -> bytes:
+            seen.append((sum(trial.in_flight), len(self.pieces)))
+            return super().read_some()
+
+    one = FakeUpstream()
+    trial = Trial(one)
+    trial.forward("POST", ReplayableBody(Watched(b"hel", b"lo"), 5))
+    assert one.received == [b"hello"]
+    assert seen[:2] == [(0, 2), (0, 1)]
+
+
+def test_a_body_of_unknown_length_goes_to_the_backend_as_it_comes() -> None:
+    seen: list[int] = []
+
+    class Watched(Body):
+        def read_some(self) -> bytes:
+            seen.append(sum(trial.in_flight))
+            return super().read_some()
+
+    trial = Trial(FakeUpstream())
+    trial.forward("POST", ReplayableBody(Watched(b"hel", b"lo"), None))
+    assert set(seen) == {1}
+
+
+def test_no_body_is_asked_for_that_nobody_could_take() -> None:
+    trial = Trial(FakeUpstream())
+    backends_of(trial.table)[0].weight = 0
+    body = Body(b"hello")
+    trial.fail(NoBackendError, "POST", ReplayableBody(body, 5))
+    assert body.pieces == [b"hello"]
+
+
+def test_a_client_that_fails_while_its_body_is_awaited_costs_no_backend_anything() -> None:
+    one = FakeUpstream()
+    trial = Trial(one)
+    trial.fail(ClientDisconnectedError, "POST", ReplayableBody(Body(b"hel", ClientDisconnectedError("gone")), 5))
+    assert (one.requests, trial.failures, trial.exchange.attempts) == ([], [0], 0)
 
 
 # --- not the backend's fault ------------------------------------------------------------------------------------------

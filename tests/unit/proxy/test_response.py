@@ -96,3 +96,12 @@ def test_an_answer_without_a_body_need_not_be_read_at_all() -> None:
     answered = Answered()
     answered.body.close()
     assert answered.exchange.reason == "done"
+
+
+def test_trailers_are_those_of_the_backend_where_the_route_passes_any_on() -> None:
+    table = pool_table(FakeUpstream())
+    source = FakeBody([b"x"], [("X-Checksum", "1")])
+    body = ForwardedBody(source, pool_of(table).acquire(), Exchange(environ_of(), None), ("x-checksum",))
+    assert (body.trailer_names, body.trailers()) == (("x-checksum",), [("X-Checksum", "1")])
+    body = ForwardedBody(source, pool_of(table).acquire(), Exchange(environ_of(), None))
+    assert (body.trailer_names, body.trailers()) == ((), [])

@@ -92,3 +92,48 @@ def test_a_failure_closes_the_upstreams_that_were_made_on_the_way() -> None:
     with pytest.raises(ConfigError):
         build_table(config, None, fail_on_c(made))
     assert [upstream.closed for upstream in made] == [True, True]
+
+
+SECURE = schema.Config(
+    pools={"web": schema.Pool(backends=(schema.Backend(address="https://a"), schema.Backend(address="http://b")))}
+)
+
+
+def test_backends_over_tls_are_made_with_the_settings_of_their_pool() -> None:
+    made: list[str] = []
+
+    def make_secure(address: str) -> Upstream:
+        made.append(address)
+        return ScriptedUpstream(address)
+
+    build_table(SECURE, None, ScriptedUpstream, make_secure={"web": make_secure})
+    assert made == ["https://a"]
+
+
+def test_renewed_settings_give_the_backends_over_tls_new_upstreams_and_leave_all_else() -> None:
+    old = build_table(SECURE, None, ScriptedUpstream, make_secure={"web": ScriptedUpstream})
+    before = [backend.upstream for backend in old.pools["web"].backends]
+    new = build_table(
+        SECURE, old, ScriptedUpstream, make_secure={"web": ScriptedUpstream}, renew=frozenset({"web", "gone"})
+    )
+    assert new.pools["web"].backends == old.pools["web"].backends
+    a, b = new.pools["web"].backends
+    assert a.upstream is not before[0]
+    assert cast(ScriptedUpstream, a.upstream).blocks
+    assert b.upstream is before[1]
+
+
+def test_a_failure_leaves_the_upstreams_that_were_to_be_renewed() -> None:
+    old = build_table(SECURE, None, ScriptedUpstream, make_secure={"web": ScriptedUpstream})
+    before = [backend.upstream for backend in old.pools["web"].backends]
+    made: list[ScriptedUpstream] = []
+    config = schema.Config(pools={"web": SECURE.pools["web"], "api": block("c")})
+    with pytest.raises(ConfigError):
+        build_table(config, old, fail_on_c(made), make_secure={"web": fail_on_c(made)}, renew=frozenset({"web"}))
+    assert [backend.upstream for backend in old.pools["web"].backends] == before
+    assert [upstream.closed for upstream in made] == [True]
+
+
+def test_the_table_knows_whom_to_believe_about_clients() -> None:
+    forwarding = schema.Forwarding(trusted_proxies=("10.0.0.0/8",))
+    assert build_table(schema.Config(forwarding=forwarding), None, ScriptedUpstream).forwarding is forwarding

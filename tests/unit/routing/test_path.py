@@ -31,6 +31,19 @@ from wsgiproxy.routing.path import normalize_path, strip
         ("/a/..%2fb", "/a/..%2Fb", "/a/..%2fb"),
         ("/.well-known/x", "/.well-known/x", "/.well-known/x"),
         ("/a%252e", "/a%2e", "/a%252e"),
+        ("/%252e%252e/a", "/%2e%2e/a", "/%252e%252e/a"),
+        ("/a%252Fb", "/a%2Fb", "/a%252Fb"),
+        ("/a/..%5Cb", "/a/..\\b", "/a/..%5Cb"),
+        ("/a/%2e%2e;/b", "/a/..;/b", "/a/%2e%2e;/b"),
+        ("/;/a", "/;/a", "/;/a"),
+        ("/%c0%ae%c0%ae/a", "/\xc0\xae\xc0\xae/a", "/%c0%ae%c0%ae/a"),
+        ("/a%C0%AFb", "/a\xc0\xafb", "/a%C0%AFb"),
+        ("/a%e0%80%afb", "/a\xe0\x80\xafb", "/a%e0%80%afb"),
+        ("/...", "/...", "/..."),
+        ("/a//../b", "/a/b", "/a/b"),
+        ("/a/%2e./%2E/b/", "/b/", "/b/"),
+        ("/..", "/", "/"),
+        ("/%2e", "/", "/"),
     ],
 )
 def test_what_is_matched_is_what_is_sent(raw: str, text: str, sent: str) -> None:
@@ -39,7 +52,9 @@ def test_what_is_matched_is_what_is_sent(raw: str, text: str, sent: str) -> None
     assert (normal.text, normal.raw) == (text, sent)
 
 
-@pytest.mark.parametrize("raw", ["/%00", "/a%0", "/%", "/%zz", "/a/%g1/.."])
+@pytest.mark.parametrize(
+    "raw", ["/%00", "/a%00b", "/%00/..", "/a%0", "/%", "/%zz", "/a/%g1/..", "/%u002f", "/%%", "/%2", "/%+1"]
+)
 def test_a_path_with_a_nul_or_a_broken_escape_is_refused(raw: str) -> None:
     assert normalize_path(raw) is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import sys
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ import pytest
 from wsgiproxy.config import schema
 from wsgiproxy.config.schema import Match, PathMatch, ValueMatch
 from wsgiproxy.routing.build import build_table
-from wsgiproxy.routing.table import RoutingTable
+from wsgiproxy.routing.table import Route, RoutingTable
 
 
 def match(host: str | tuple[str, ...] = (), method: tuple[str, ...] = (), **given: Any) -> Match:
@@ -258,3 +259,25 @@ def test_routes_that_differ_in_one_exact_value_cost_no_walk(kind: str) -> None:
 def test_regular_expressions_are_not_compared_with_one_another_when_a_table_is_made() -> None:
     few = work_of(lambda: table(*(match(regex=f"/r{i}/x") for i in range(100))))
     assert work_of(lambda: table(*(match(regex=f"/r{i}/x") for i in range(1000)))) < 12 * few
+
+
+def test_a_route_has_what_requests_need_of_it_prepared() -> None:
+    route = Route("a", schema.Route(pool="web", trailers=("X-Checksum", "etag")), None)
+    assert (route.upgrades, route.trailers, route.body_bytes) == (("websocket",), ("x-checksum", "etag"), math.inf)
+    assert Route("a", schema.Route(pool="web", body_bytes=0), None).body_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("forwarding", "plainly"),
+    [
+        (schema.Forwarding(), True),
+        (schema.Forwarding(trusted_proxies=("10.0.0.0/8",)), False),
+        (schema.Forwarding(write=("forwarded",)), False),
+        (schema.Forwarding(write=()), False),
+        (schema.Forwarding(via="edge"), False),
+    ],
+)
+def test_a_table_knows_whom_it_believes(forwarding: schema.Forwarding, plainly: bool) -> None:
+    made = build_table(schema.Config(forwarding=forwarding), None, _no_upstream)
+    assert (made.forwarding, made.forwards_plainly) == (forwarding, plainly)
+    assert bool(made.trusted_proxies) is ("10.0.0.1" in made.trusted_proxies) is bool(forwarding.trusted_proxies)

@@ -30,6 +30,9 @@ def fixture_listen() -> Iterator[Open]:
         close_listener(listener, block)
 
 
+PLAIN = schema.Listener(address="127.0.0.1:0")
+
+
 def can_connect(family: int, where: str | tuple[str, int]) -> bool:
     with socket.socket(family) as client:
         client.settimeout(5)
@@ -40,7 +43,9 @@ def test_port_zero_takes_a_free_port_and_says_which(listen: Open) -> None:
     listener = listen("127.0.0.1:0")
     port = listener.getsockname()[1]
     assert port > 0
-    assert describe(listener) == f"http://127.0.0.1:{port}"
+    assert describe(listener, PLAIN) == f"http://127.0.0.1:{port}"
+    secure = schema.Listener(address="x:1", tls=schema.ListenerTls(certificates=(schema.Certificate("a.pem"),)))
+    assert describe(listener, secure) == f"https://127.0.0.1:{port}"
     assert can_connect(socket.AF_INET, ("127.0.0.1", port))
 
 
@@ -63,7 +68,7 @@ def test_an_ipv6_address_takes_ipv6_alone(listen: Open) -> None:
         pytest.skip("this machine has no IPv6 loopback")
     listener = listen("[::1]:0")
     assert listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
-    assert describe(listener) == f"http://[::1]:{listener.getsockname()[1]}"
+    assert describe(listener, PLAIN) == f"http://[::1]:{listener.getsockname()[1]}"
 
 
 def can_bind_ipv6() -> bool:
@@ -117,7 +122,7 @@ def test_what_is_no_address_is_refused_clearly(listen: Open) -> None:
 def test_a_unix_socket_listens_and_its_file_goes_when_it_is_closed(listen: Open, tmp_path: Path) -> None:
     path = tmp_path / "front.sock"
     listener = listen(f"unix:{path}")
-    assert describe(listener) == f"unix:{path}"
+    assert describe(listener, PLAIN) == f"unix:{path}"
     assert can_connect(socket.AF_UNIX, str(path))
     listener.close()  # as a server that drains does
     close_listener(listener, schema.Listener(address=f"unix:{path}"))

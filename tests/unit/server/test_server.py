@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,47 +11,9 @@ import gevent
 import gevent.event
 import pytest
 
-from tests.loopback import Client, Serving, serving, wait_for
-from wsgiproxy.config import schema
+from tests.loopback import serving, wait_for
+from tests.unit.server.gated import Gate, ask, environ_app
 from wsgiproxy.errors import ProxyError
-
-SHORT = schema.ClientTimeouts(header=0.3, body=0.3, keep_alive=0.3, write=0.3)
-
-
-class Gate:
-    """An application that waits to be let through and counts those inside; ``/open`` passes at once."""
-
-    def __init__(self, size: int = 5) -> None:
-        self.opened = gevent.event.Event()
-        self.inside = 0
-        self.size = size
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        self.inside += 1
-        if environ["PATH_INFO"] != "/open":
-            self.opened.wait()
-        self.inside -= 1
-        start_response("200 OK", [])
-        return [b"x" * self.size]
-
-
-def environ_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-    start_response("200 OK", [])
-    keys = ("REMOTE_ADDR", "REMOTE_PORT", "SERVER_NAME", "SERVER_PORT")
-    return [repr([environ.get(key) for key in keys]).encode()]
-
-
-def ask(running: Serving, target: str = "/") -> Client:
-    client = running.client()
-    client.send(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    return client
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    gate = Gate()
-    yield gate
-    gate.opened.set()
 
 
 def test_both_ends_of_a_tcp_connection_are_in_the_environ() -> None:
@@ -230,108 +192,3 @@ def test_what_is_called_later_is_called_once() -> None:
         gevent.sleep(0.1)
     (at,) = calls
     assert at >= 0.045
-
-
-class TestWaits:
-    """A client is never waited for without an end; each of these costs a fraction of a second."""
-
-    def test_an_idle_connection_is_closed_without_a_word(self) -> None:
-        with serving(environ_app, timeouts=SHORT) as running:
-            fresh, used = running.client(), running.client()
-            assert used.get().status == 200
-            started = time.monotonic()
-            assert fresh.rest() == used.rest() == b""
-            assert time.monotonic() - started < 1
-
-    @pytest.mark.parametrize("step", [1, 1000])
-    def test_a_head_that_does_not_end_is_refused_however_slowly_it_grows(self, step: int) -> None:
-        with serving(environ_app, timeouts=SHORT) as running:
-            client = running.client()
-            started = time.monotonic()
-            client.send(b"GET / HTTP/1.1\r\n")
-            with pytest.raises(AssertionError):  # one header byte after the other until an answer is there
-                while time.monotonic() - started < 2:
-                    client.send(b"X" * step if step == 1 else b"")
-                    assert client.is_silent(0.02)
-            assert 0.3 <= time.monotonic() - started < 1
-            assert client.rest().startswith(b"HTTP/1.1 408 Request Timeout\r\n")
-
-    @pytest.mark.parametrize("framing", [b"Content-Length: 5", b"Transfer-Encoding: chunked"])
-    def test_a_body_that_does_not_come_is_refused(self, framing: bytes) -> None:
-        def app(environ: dict[str, Any], _: Callable[..., Any]) -> list[bytes]:
-            return [environ["wsgi.input"].read()]
-
-        with serving(app, timeouts=SHORT) as running:
-            client = running.client()
-            client.send(b"POST / HTTP/1.1\r\nHost: x\r\n" + framing + b"\r\n\r\n3")
-            assert client.answer().status == 408
-            assert client.is_closed()
-
-    def test_a_client_that_does_not_read_is_cut(self) -> None:
-        gate = Gate(size=50_000_000)
-        gate.opened.set()
-        with serving(gate, timeouts=SHORT) as running:
-            client = ask(running)
-            wait_for(lambda: running.server.connections == 1)
-            wait_for(lambda: running.server.connections == 0)
-            assert len(client.rest()) < 50_000_000
-
-    def test_a_client_that_reads_slowly_is_not_cut(self) -> None:
-        gate = Gate(size=24_000_000)
-        gate.opened.set()
-        with serving(gate, timeouts=schema.ClientTimeouts(write=1.0)) as running:
-            client = ask(running)
-            client.read_to(b"\r\n\r\n")
-            for _ in range(10):
-                client.read_exactly(2_400_000)
-                gevent.sleep(0.12)
-            assert client.get("/open").status == 200
-
-
-class TestCancel:
-    """``wsgiproxy.on_cancel``: how an application hears that its client has gone."""
-
-    @staticmethod
-    def leave(how: Callable[[Client], None], before: bytes = b"") -> float:
-        """Seconds from the client's leaving to the application's hearing of it."""
-        heard = gevent.event.AsyncResult()
-        entered = gevent.event.Event()
-
-        def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-            environ["wsgiproxy.on_cancel"](heard.set)
-            entered.set()
-            raise heard.get()
-
-        with serving(app) as running:
-            client = running.client()
-            client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + before)
-            entered.wait()
-            started = time.monotonic()
-            how(client)
-            assert str(heard.get(timeout=5)) == "the client closed the connection"
-            wait_for(lambda: running.server.connections == 0)
-            return time.monotonic() - started
-
-    def test_a_reset_is_heard_of_at_once(self) -> None:
-        assert self.leave(lambda client: client.close_with_reset()) < 0.2
-
-    def test_a_close_is_heard_of_after_a_grace(self) -> None:
-        assert 0.49 <= self.leave(lambda client: client.sock.close()) < 1
-
-    def test_a_half_close_is_heard_of_after_a_grace(self) -> None:
-        assert 0.49 <= self.leave(lambda client: client.sock.shutdown(1)) < 1
-
-    def test_a_client_that_half_closes_still_gets_a_prompt_answer(self, gate: Gate) -> None:
-        with serving(gate) as running:
-            client = ask(running)
-            client.sock.shutdown(1)
-            wait_for(lambda: gate.inside == 1)
-            gevent.sleep(0.1)
-            gate.opened.set()
-            assert client.answer().body == b"x" * 5
-            assert client.is_closed()
-
-    def test_a_client_that_half_closes_after_several_requests_gets_all_answers(self) -> None:
-        with serving(environ_app) as running:
-            request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-            assert running.exchange(request * 50).count(b"HTTP/1.1 200 OK") == 50

@@ -10,7 +10,7 @@ from typing import Any
 import gevent.socket
 
 from tests.loopback import driver, wait_for
-from wsgiproxy.transport.greenlet import GreenletStream
+from wsgiproxy.transport.greenlet_stream import GreenletStream
 from wsgiproxy.transport.stream import BACKEND
 
 LATE = 5.0  # seconds of scheduling delay that a busy machine may add

@@ -12,8 +12,8 @@ from tests.loopback import driver
 from tests.scripted import background
 from tests.unit.transport.pairs import LATE, MUCH, Pair, soon, taken
 from wsgiproxy.errors import ReadTimeout, WriteTimeout
-from wsgiproxy.transport.greenlet import Sweeper
 from wsgiproxy.transport.stream import SWEEP_INTERVAL
+from wsgiproxy.transport.sweeper import Sweeper
 
 
 @pytest.fixture

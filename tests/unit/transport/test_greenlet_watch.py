@@ -13,7 +13,7 @@ from tests.loopback import wait_for
 from tests.scripted import background
 from tests.unit.transport.pairs import LATE, MUCH, Pair, reset, soon, tcp_pair
 from wsgiproxy.errors import ClientDisconnectedError, ResetError
-from wsgiproxy.transport.greenlet import GreenletStream
+from wsgiproxy.transport.greenlet_stream import GreenletStream
 
 
 @pytest.fixture

@@ -17,9 +17,17 @@ Environ = dict[str, Any]
 class ScriptedBody:
     """A client's body that comes in the given pieces and counts how often it was asked; an error is raised."""
 
-    def __init__(self, *pieces: bytes | Exception) -> None:
+    def __init__(self, *pieces: bytes | Exception, trailers: Fields | None = None) -> None:
         self.pieces = list(pieces)
         self.asked = 0
+        self.interrupted = 0
+        self._trailers = trailers or []
+
+    def interrupt(self) -> None:
+        self.interrupted += 1
+
+    def trailers(self) -> Fields:
+        return self._trailers
 
     def read_some(self) -> bytes:
         self.asked += 1

@@ -26,9 +26,9 @@ class Counting(Connector):
     dialled = 0
     given_back = 0
 
-    def dial(self, deadline: float) -> Any:
+    def dial(self, deadline: float, preface: bytes = b"") -> Any:
         self.dialled += 1
-        return super().dial(deadline)
+        return super().dial(deadline, preface)
 
     def give_back(self, stream: Any) -> None:
         self.given_back += 1
@@ -38,27 +38,31 @@ class Counting(Connector):
 class Upstream(HttpUpstream):
     """An upstream to a scripted backend, with the backend and the connector at hand."""
 
-    def __init__(self, server: Backend) -> None:
+    def __init__(self, server: Backend, duplex: bool) -> None:
         self.server = server
         self.connector = Counting(server.address, functools.partial(driver().connect_tcp, server.host, server.port))
-        super().__init__(AUTHORITY, self.connector)
+        super().__init__(AUTHORITY, self.connector, driver().spawn if duplex else None)
 
 
-def block(host: Any = "client", max_idle: int = 10, **timeouts: float) -> schema.Pool:
+def block(host: Any = "client", max_idle: int = 10, proxy_protocol: Any = None, **timeouts: float) -> schema.Pool:
     """A pool's block."""
     return schema.Pool(
         backends=(schema.Backend(address="http://ignored"),),
         timeouts=schema.PoolTimeouts(**timeouts),
         keep_alive=schema.KeepAlive(max_idle=max_idle),
         host=host,
+        proxy_protocol=proxy_protocol,
     )
 
 
 @contextlib.contextmanager
-def talking(*scripts: Script, **options: Any) -> Iterator[Upstream]:
-    """A scripted backend, and an upstream to it with a block of these options, for the time of a block."""
+def talking(*scripts: Script, duplex: bool = False, **options: Any) -> Iterator[Upstream]:
+    """A scripted backend, and an upstream to it with a block of these options, for the time of a block.
+
+    ``duplex`` lets it read an answer while it sends a body.
+    """
     with backend(*scripts) as server:
-        talk = Upstream(server)
+        talk = Upstream(server, duplex)
         talk.configure(block(**options))
         try:
             yield talk

@@ -1,0 +1,72 @@
+"""How slow a client may be: the deadlines for what it sends and for what it takes.
+
+The rule of the room: a client is never waited for without a deadline, and a deadline is moved by bytes, not by time:
+who sends or takes a byte now and then is late all the same. Only time spent waiting for the client counts. The idea is
+Kestrel's (MinRequestBodyDataRate, MinResponseDataRate). This module must not know HTTP.
+"""
+
+from __future__ import annotations
+
+import time
+from math import inf
+
+from wsgiproxy.config import schema
+from wsgiproxy.transport.stream import Stream
+
+_monotonic = time.monotonic
+
+
+class Pace:
+    """What one listener asks of its clients; durations in seconds, ``rate`` in bytes a second, 0 for none."""
+
+    __slots__ = ("body", "rate", "response", "write")
+
+    def __init__(self, timeouts: schema.ClientTimeouts, limits: schema.Limits) -> None:
+        self.body = timeouts.body
+        self.write = timeouts.write
+        self.response = timeouts.response
+        self.rate = limits.min_rate
+
+    def send(self, stream: Stream, data: bytes, over: float = inf) -> None:
+        """Send all of ``data``, by the instant ``over`` at the latest."""
+        if self.rate:
+            late = _monotonic() + self.write + len(data) / self.rate
+            if late < over:  # noqa: PLR1730 - min() costs more, and every answer comes by here
+                over = late
+        stream.send_all(data, self.write, over)
+
+
+class BodySource:
+    """Receives one request's body from the client, which must keep pace."""
+
+    __slots__ = ("_pace", "_received", "_stream", "_waited", "_waiting", "over")
+
+    def __init__(self, stream: Stream, pace: Pace, received: int) -> None:
+        """``received`` is the number of bytes that came with the head."""
+        self._stream = stream
+        self._pace = pace
+        self._received = received
+        self._waited = 0.0  # seconds that the client has been waited for
+        self._waiting = False
+        self.over = inf  # the instant at which all waiting ends
+
+    def receive(self, size: int) -> bytes:
+        """Up to ``size`` bytes as soon as any are there, ``b""`` at the end; ``RequestTimeout`` where it is late."""
+        pace = self._pace
+        started = _monotonic()
+        allowed = pace.body
+        if pace.rate:
+            allowed = min(allowed, pace.body + self._received / pace.rate - self._waited)
+        self._waiting = True
+        try:
+            data = self._stream.recv(size, min(started + allowed, self.over))
+        finally:
+            self._waiting = False
+            self._waited += _monotonic() - started
+        self._received += len(data)
+        return data
+
+    def interrupt(self) -> None:
+        """Make the ``receive`` that waits, if there is one, raise ``InterruptedWaitError``."""
+        if self._waiting:
+            self._stream.interrupt()
