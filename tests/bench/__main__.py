@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.bench import machine
+from tests.bench.memory import idle_table
 from tests.bench.peers import OURS, PEERS, Peer, Running, Site, start_backend
 from tests.bench.report import Results
 from tests.bench.works import WORKS, Sample, Work, measure
@@ -61,6 +62,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     works, peers = ",".join(work.name for work in WORKS), ",".join(peer.name for peer in PEERS)
     parser.add_argument("--work", default=works, help=f"any of {works} (all)")
     parser.add_argument("--only", default=peers, help=f"any of {peers} (all)")
+    parser.add_argument("--idle", type=int, default=1000, help="idle connections to weigh, 0 for none (1000)")
     parser.add_argument("--json", type=Path, help="write every sample to this file")
     options = parser.parse_args(argv)
     for key, things in (("work", WORKS), ("only", PEERS)):
@@ -85,7 +87,10 @@ def run(options: argparse.Namespace, cores: machine.Cores) -> list[Results]:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wsgiproxy-bench-")))
         targets = start_all(folder, options.only, cores, stack)
-        return [measure_all(work, targets, options.rounds, options.seconds, cores) for work in options.work]
+        results = [measure_all(work, targets, options.rounds, options.seconds, cores) for work in options.work]
+        if options.idle:
+            print(idle_table(targets[1:], options.idle), end="\n\n", flush=True)
+        return results
 
 
 def start_all(folder: Path, peers: Sequence[Peer], cores: machine.Cores, stack: contextlib.ExitStack) -> list[Running]:
