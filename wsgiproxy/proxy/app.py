@@ -95,8 +95,9 @@ class ProxyApp:
         try:
             if request.upgrade and response.status == 101:
                 fields = [*fields, ("Upgrade", request.upgrade)]
-                spawn, idle_timeout = self._runtime.driver.spawn, pool.block.timeouts.tunnel
-                body = Tunnel(*response.body.take_over(), lease, exchange, response.body, spawn, idle_timeout)
+                ends = (*response.body.take_over(), lease, exchange, response.body)
+                timeouts = pool.block.timeouts
+                body = Tunnel(*ends, self._runtime.driver.spawn, timeouts.tunnel, timeouts.write)
             start_response(answer.status_line(response.status, response.reason), fields)
         except BaseException:
             body.close()

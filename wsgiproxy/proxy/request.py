@@ -23,7 +23,7 @@ from wsgiproxy.proxy.forwarded import fields_of, plain_fields
 from wsgiproxy.proxy.hops import count_hop, via
 from wsgiproxy.routing.path import NormalPath, strip
 from wsgiproxy.routing.table import RouteMatch, RoutingTable
-from wsgiproxy.upstream.messages import UpstreamRequest
+from wsgiproxy.upstream.messages import ClientAddress, UpstreamRequest
 
 _UNQUOTED = "/:@!$&'()*+,;=~-._"  # what RFC 3986 lets stand in a path
 _QUOTED_SLASH = re.compile("%2[Ff]")
@@ -157,6 +157,8 @@ def upstream_request(
         request.upgrade = next((protocol for protocol in asked if protocol in route.upgrades), "")
     if route.pool is not None and route.pool.block.proxy_protocol is not None:
         request.client = connection_of(environ, exchange.client)
+    elif exchange.client is not None:
+        request.client = ClientAddress(exchange.client.address, exchange.client.port)
     return request
 
 

@@ -259,7 +259,6 @@ class Response:
             raise ValueError("a 101 comes with an Upgrade field and a body object that has run_tunnel")
         head = response_head(self._status, checked_field_lines([*fields, ("Connection", "Upgrade")]))
         self._keep_alive = False
-        self._no_body = True
         self._head_sent = True
         self._put(head)
         run_tunnel(self._stream, hand_over())

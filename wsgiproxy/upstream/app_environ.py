@@ -71,10 +71,15 @@ def app_environ(request: UpstreamRequest) -> tuple[dict[str, Any], AppInput]:
         if not key.startswith(("HTTP_", "wsgiproxy.")) and key not in _SAID_ANEW:
             environ[key] = value
     if request.client.source:
-        environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = request.client.source, str(request.client.source_port)
+        environ["REMOTE_ADDR"] = request.client.source
+        environ.pop("REMOTE_PORT", None)
+        if request.client.source_port:
+            environ["REMOTE_PORT"] = str(request.client.source_port)
     if request.scheme:
         environ["wsgi.url_scheme"] = request.scheme
-        environ["HTTPS"] = "on" if request.scheme == "https" else "off"
+        environ.pop("HTTPS", None)
+        if request.scheme == "https":
+            environ["HTTPS"] = "on"
     if request.on_early_hints is not None:
         environ["wsgi.early_hints"] = request.on_early_hints
     # CGI cannot tell an underscore from a hyphen: X_Forwarded_For would overwrite or join what we say of the client.

@@ -9,7 +9,7 @@ from tests.unit.upstream.apps import ScriptedBody
 from wsgiproxy.errors import ClientDisconnectedError
 from wsgiproxy.http1.message import Fields, Framing
 from wsgiproxy.upstream.app_environ import app_environ
-from wsgiproxy.upstream.messages import UpstreamRequest
+from wsgiproxy.upstream.messages import ClientAddress, UpstreamRequest
 
 
 def request(fields: Fields | None = None, *, host: str = "shop.example", **more: Any) -> UpstreamRequest:
@@ -106,6 +106,33 @@ def input_of(*pieces: bytes | Exception) -> Any:
 def test_no_body_reads_as_empty() -> None:
     source = environ_for()["wsgi.input"]
     assert (source.read(), source.read(5), source.readline(), list(source)) == (b"", b"", b"", [])
+
+
+def test_the_client_is_the_one_that_is_believed() -> None:
+    peer = {"REMOTE_ADDR": "10.0.0.1", "REMOTE_PORT": "1", "wsgi.url_scheme": "http", "HTTPS": "on"}
+    assert client_of(environ_for(environ=peer)) == ("10.0.0.1", "1", "http", "on")
+    believed = environ_for(environ=peer, client=ClientAddress("192.0.2.1", 1234), scheme="https")
+    assert client_of(believed) == ("192.0.2.1", "1234", "https", "on")
+    assert client_of(environ_for(environ=peer, client=ClientAddress("192.0.2.1"), scheme="http")) == (
+        "192.0.2.1", None, "http", None,
+    )  # fmt: skip
+
+
+def client_of(environ: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(environ.get(key) for key in ("REMOTE_ADDR", "REMOTE_PORT", "wsgi.url_scheme", "HTTPS"))
+
+
+def test_what_joins_the_server_to_the_proxy_is_kept_from_the_application() -> None:
+    keys = {"wsgiproxy.upgrade": True, "HTTP_UPGRADE": "websocket", "wsgi.early_hints": print}
+    environ = environ_for(environ=keys, upgrade="websocket")
+    assert not environ.keys() & keys.keys()
+
+
+def test_early_hints_go_to_the_client_where_it_takes_them() -> None:
+    hints: list[Fields] = []
+    environ = environ_for(on_early_hints=hints.append)
+    environ["wsgi.early_hints"]([("Link", "</a.css>")])
+    assert hints == [[("Link", "</a.css>")]]
 
 
 def test_read_returns_what_was_asked_for_across_pieces() -> None:

@@ -280,6 +280,19 @@ def lines(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     return data
 
 
+def test_an_application_has_no_trailers_and_no_connection() -> None:
+    response = send(app_of([b"ok"]))
+    assert read(response) == b"ok"
+    assert response.body.trailers() == []
+    with pytest.raises(AppError, match="no connection"):
+        response.body.take_over()
+
+
+def test_an_application_cannot_switch_protocols() -> None:
+    with pytest.raises(AppError, match="illegal status"):
+        send(app_of([], "101 Switching Protocols"), get(upgrade="websocket"))
+
+
 @pytest.mark.parametrize("environ", [None, hosts_environ()], ids=["probe", "client"])
 @pytest.mark.parametrize(
     ("app", "request_of", "expected"),
