@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import wsgiproxy
 from wsgiproxy.errors import ConfigError, InvalidConfigError
-from wsgiproxy.http1.parser import parse_request
+from wsgiproxy.http1.parser import CODEC
 
 EXAMPLE = """\
 example of a configuration, wsgiproxy.yaml:
@@ -64,10 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def version() -> str:
-    """What runs: ``wsgiproxy 0.1.0 (parser: python, Python 3.11.7, gevent 25.9.1)``."""
-    parser = "compiled" if parse_request.__module__.endswith("._codec") else "python"
+    """What runs, in one line."""
     gevent = importlib.metadata.version("gevent")
-    return f"wsgiproxy {wsgiproxy.__version__} (parser: {parser}, Python {platform.python_version()}, gevent {gevent})"
+    return f"wsgiproxy {wsgiproxy.__version__} (parser: {CODEC}, Python {platform.python_version()}, gevent {gevent})"
 
 
 def _make_parser() -> argparse.ArgumentParser:

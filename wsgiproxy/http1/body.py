@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable
 
 from wsgiproxy.errors import ProxyError
+from wsgiproxy.http1.grammar import BARE_LINE_END, TOKEN, VALUE, parse_trailers
 from wsgiproxy.http1.message import Fields, Framing
-from wsgiproxy.http1.parser import BARE_LINE_END, TOKEN, VALUE, parse_trailers
 
 PIECE = 256 * 1024  # bytes asked for at once: few calls for a large body, and still in a core's cache
 _CHUNKED_PIECE = 64 * 1024  # the same for a chunked body, whose pieces are cut out of what was received

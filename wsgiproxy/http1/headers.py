@@ -44,25 +44,25 @@ _NOT_IN_TRAILERS_PREFIXES = (*_NEVER_NOMINATED_PREFIXES, "if-", "proxy-")
 _MADE_FOR_TRAILERS = frozenset({"content-digest", "proxy-status"})  # RFC 9530 2, RFC 9209 2
 
 # Spelled as browsers and common clients spell them: a set look-up settles most fields without lower-casing the name.
-_COMMON = (
+COMMON_REQUEST_NAMES = (
     "Accept", "Accept-Charset", "Accept-Encoding", "Accept-Language", "Authorization", "Cache-Control",
     "Content-Encoding", "Content-Type", "Cookie", "DNT", "If-Match", "If-Modified-Since", "If-None-Match", "If-Range",
     "Origin", "Pragma", "Priority", "Range", "Referer", "Sec-CH-UA", "Sec-CH-UA-Mobile", "Sec-CH-UA-Platform",
     "Sec-Fetch-Dest", "Sec-Fetch-Mode", "Sec-Fetch-Site", "Sec-Fetch-User", "Sec-GPC", "Upgrade-Insecure-Requests",
     "User-Agent", "X-CSRF-Token", "X-Request-ID", "X-Requested-With",
 )  # fmt: skip
-_PLAIN = frozenset(_COMMON) | frozenset(name.lower() for name in _COMMON)
+_PLAIN = frozenset(COMMON_REQUEST_NAMES) | frozenset(name.lower() for name in COMMON_REQUEST_NAMES)
 
 
 # The same for answers; Content-Length and Date are not among them, for somebody always wants to know of those.
-_COMMON_ANSWER = (
+COMMON_ANSWER_NAMES = (
     "Accept-Ranges", "Access-Control-Allow-Origin", "Age", "Allow", "Alt-Svc", "Cache-Control", "Content-Disposition",
     "Content-Encoding", "Content-Language", "Content-Range", "Content-Security-Policy", "Content-Type",
     "Cross-Origin-Opener-Policy", "ETag", "Expires", "Last-Modified", "Link", "Location", "Pragma", "Referrer-Policy",
     "Retry-After", "Server", "Set-Cookie", "Strict-Transport-Security", "Vary", "WWW-Authenticate",
     "X-Content-Type-Options", "X-Frame-Options", "X-Powered-By", "X-Request-ID", "X-XSS-Protection",
 )  # fmt: skip
-END_TO_END_ANSWER = frozenset(_COMMON_ANSWER) | frozenset(name.lower() for name in _COMMON_ANSWER)
+END_TO_END_ANSWER = frozenset(COMMON_ANSWER_NAMES) | frozenset(name.lower() for name in COMMON_ANSWER_NAMES)
 
 UNFIT = ""  # stands in an environ for all names that are unfit for one, see ``is_unfit``
 
@@ -72,16 +72,28 @@ def is_unfit(name: str, keep_underscores: bool = False) -> bool:
     return ("_" in name and not keep_underscores) or name.lower() == "proxy"
 
 
-def _environ_key(name: str) -> str:
+def environ_key(name: str) -> str:
+    """CGI's name for a field, ``UNFIT`` for a field that is unfit for an environ."""
     if is_unfit(name):
         return UNFIT
     key = name.upper().replace("-", "_")
     return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key
 
 
-_OWN_HOP = ("Connection", "Content-Length", "Expect", "Host", "TE", "Transfer-Encoding", "Upgrade", "X-Forwarded-For")
+OWN_REQUEST_NAMES = (
+    "Connection",
+    "Content-Length",
+    "Expect",
+    "Host",
+    "TE",
+    "Transfer-Encoding",
+    "Upgrade",
+    "X-Forwarded-For",
+)
 _ENVIRON_KEYS = {
-    spelling: _environ_key(name) for name in (*_COMMON, *_OWN_HOP) for spelling in (name, name.lower(), name.title())
+    spelling: environ_key(name)
+    for name in (*COMMON_REQUEST_NAMES, *OWN_REQUEST_NAMES)
+    for spelling in (name, name.lower(), name.title())
 }
 
 
@@ -94,7 +106,7 @@ def environ_of(fields: Fields) -> dict[str, str]:
     environ: dict[str, str] = {}
     keys = _ENVIRON_KEYS
     for name, value in fields:
-        key = keys.get(name) or _environ_key(name)
+        key = keys.get(name) or environ_key(name)
         if key in environ:
             environ[key] += ("; " if key == "HTTP_COOKIE" else ",") + value
         else:

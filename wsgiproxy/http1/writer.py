@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
+from wsgiproxy.http1.grammar import TOKEN, VALUE
 from wsgiproxy.http1.message import Fields
-from wsgiproxy.http1.parser import TOKEN, VALUE
 
 LAST_CHUNK = b"0\r\n\r\n"
 

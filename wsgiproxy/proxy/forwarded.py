@@ -10,21 +10,28 @@ from typing import Any
 
 from wsgiproxy.config import schema
 from wsgiproxy.http1.message import Fields, RequestHead
+from wsgiproxy.http1.writer import field_lines
 from wsgiproxy.proxy.client import ClientFacts, client_certificate, public_port
 from wsgiproxy.proxy.rfc7239 import element, node_text
 
 
-def plain_fields(environ: dict[str, Any], head: RequestHead, prefix: str) -> Fields:
-    """What is said by default, of the peer: X-Forwarded-*, and its certificate.
+def plain_lines(environ: dict[str, Any], head: RequestHead, prefix: str) -> str:
+    """What is said by default, of the peer: X-Forwarded-*, and its certificate; as lines.
 
     ``prefix`` (percent-encoded) is the path in front of the backend's.
     """
     scheme = environ["wsgi.url_scheme"]
-    host = head.host
-    fields = _x_forwarded(environ.get("REMOTE_ADDR"), scheme, host, public_port(host, scheme), prefix)
+    host, peer = head.host, environ.get("REMOTE_ADDR")
+    port = public_port(host, scheme)
+    if peer and host and not prefix and "SSL_CLIENT_CERT" not in environ:  # nearly always
+        return (
+            f"X-Forwarded-For: {peer}\r\nX-Forwarded-Proto: {scheme}\r\nX-Forwarded-Host: {host}\r\n"
+            f"X-Forwarded-Port: {port}\r\n"
+        )
+    fields = _x_forwarded(peer, scheme, host, port, prefix)
     if "SSL_CLIENT_CERT" in environ:
         fields += client_certificate(environ)
-    return fields
+    return field_lines(fields)
 
 
 def fields_of(client: ClientFacts, prefix: str, forwarding: schema.Forwarding) -> Fields:

@@ -13,13 +13,14 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from wsgiproxy.config import schema
 from wsgiproxy.errors import BadRequestError, NotImplementedByProxyError
-from wsgiproxy.http1.headers import forwardable, tokens
+from wsgiproxy.http1.headers import tokens
 from wsgiproxy.http1.message import RequestHead
-from wsgiproxy.http1.parser import parse_request
+from wsgiproxy.http1.parser import forwardable_lines, parse_request
+from wsgiproxy.http1.writer import field_lines
 from wsgiproxy.proxy.body import body_of
 from wsgiproxy.proxy.client import connection_of, peer_facts
 from wsgiproxy.proxy.exchange import Exchange
-from wsgiproxy.proxy.forwarded import fields_of, plain_fields
+from wsgiproxy.proxy.forwarded import fields_of, plain_lines
 from wsgiproxy.proxy.hops import count_hop, via
 from wsgiproxy.routing.path import NormalPath, strip
 from wsgiproxy.routing.table import RouteMatch, RoutingTable
@@ -133,7 +134,7 @@ def upstream_request(
         head.method,
         target,
         head.host,
-        forwardable(head.fields, head.environ.get("HTTP_CONNECTION", "")),
+        [],
         framing=framing,
         body=None if framing.length == 0 else body_of(environ, framing, route.body_bytes),
         environ=environ,
@@ -145,13 +146,13 @@ def upstream_request(
         trailers=route.trailers,
         scheme=environ["wsgi.url_scheme"],
     )
+    fields = head.fields if "HTTP_MAX_FORWARDS" not in head.environ else count_hop(head.fields, head)
+    request.lines = forwardable_lines(fields, head.environ.get("HTTP_CONNECTION", ""))
     prefix = quote_path(script_name) if script_name else ""
     if table.forwards_plainly:
-        request.fields += plain_fields(environ, head, prefix)
+        request.lines += plain_lines(environ, head, prefix)
     else:
         _tell(request, exchange, table.forwarding, head, prefix)
-    if "HTTP_MAX_FORWARDS" in head.environ:
-        request.fields = count_hop(request.fields, head)
     if environ.get("wsgiproxy.upgrade"):
         asked = tokens(head.environ.get("HTTP_UPGRADE", ""))
         request.upgrade = next((protocol for protocol in asked if protocol in route.upgrades), "")
@@ -168,10 +169,11 @@ def _tell(
     """Say what the configuration wants to be said of the client, and of us."""
     client = exchange.client or peer_facts(exchange.environ, head)
     request.scheme = client.scheme
-    request.fields += fields_of(client, prefix, forwarding)
+    fields = fields_of(client, prefix, forwarding)
     if forwarding.via is not None:
-        request.fields.append(via(head.version, forwarding.via))
+        fields.append(via(head.version, forwarding.via))
         send = request.on_early_hints
         if send is not None:
             entry = via("HTTP/1.1", forwarding.via)
-            request.on_early_hints = lambda fields: send([*fields, entry])
+            request.on_early_hints = lambda hints: send([*hints, entry])
+    request.lines += field_lines(fields)

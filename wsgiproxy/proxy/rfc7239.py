@@ -11,7 +11,7 @@ import re
 from typing import NamedTuple
 
 from wsgiproxy.config.networks import parse_ip
-from wsgiproxy.http1.parser import TOKEN
+from wsgiproxy.http1.grammar import TOKEN
 
 _QUOTED = r'"((?:[^"\\]++|\\.)*+)"'
 _ELEMENT = re.compile(rf'(?:[^",]++|{_QUOTED})*+')

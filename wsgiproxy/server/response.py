@@ -24,8 +24,9 @@ import gevent
 
 from wsgiproxy.errors import ClientDisconnectedError, ClientError, ProxyError
 from wsgiproxy.http1.framing import content_length
-from wsgiproxy.http1.headers import END_TO_END_ANSWER, HOP_BY_HOP, is_forbidden_trailer
+from wsgiproxy.http1.headers import HOP_BY_HOP, is_forbidden_trailer
 from wsgiproxy.http1.message import Fields, RequestHead
+from wsgiproxy.http1.parser import answer_lines
 from wsgiproxy.http1.writer import checked_field_lines, chunk, is_status, last_chunk, response_head
 from wsgiproxy.server.input import RequestInput
 from wsgiproxy.server.pace import Pace
@@ -204,29 +205,13 @@ class Response:
         if code < 200:
             raise ValueError("a 101 comes with a body object that has run_tunnel, and nothing is written before")
         bare = code in (204, 304)
-        length: int | None = None
-        date = False
-        fields: Fields = []
-        for field in self._fields:
-            if field[0] in END_TO_END_ANSWER:
-                fields.append(field)
-                continue
-            name = field[0].lower()
-            if name in HOP_BY_HOP:
-                continue
-            if name == "content-length":
-                if bare or length is not None:
-                    continue
-                length = content_length(field[1])
-            elif name == "date":
-                date = True
-            fields.append(field)
+        lines, announced, dated = answer_lines(self._fields, bare)
+        length = None if announced is None else content_length(announced)
         self._no_body = bare or self._head.method == "HEAD"
         if length is None and known_length is not None and not bare and (known_length or not self._no_body):
             length = known_length
-            fields.append(("Content-Length", str(length)))
-        lines = checked_field_lines(fields)
-        if not date:
+            lines += f"Content-Length: {length}\r\n"
+        if not dated:
             lines += f"Date: {_http_date(int(time.time()))}\r\n"
         lines += self._framing_lines(length)
         self._left = length

@@ -24,7 +24,7 @@ from wsgiproxy.http1.body import BodyReader
 from wsgiproxy.http1.headers import allowed_trailers, without
 from wsgiproxy.http1.message import Fields, ResponseHead
 from wsgiproxy.http1.parser import END_OF_HEAD, parse_response
-from wsgiproxy.http1.writer import chunk, field_lines, last_chunk, request_head
+from wsgiproxy.http1.writer import chunk, last_chunk, request_head
 from wsgiproxy.transport.stream import InterruptedWaitError, Stream, Task
 from wsgiproxy.upstream.connector import Connector
 from wsgiproxy.upstream.messages import OnCancel, RequestBody, UpstreamRequest, UpstreamResponse
@@ -389,4 +389,4 @@ def _request_head(request: UpstreamRequest, host: str) -> bytes:
         hop += "Connection: TE\r\nTE: trailers\r\n"
         if framing.chunked:
             hop += f"Trailer: {', '.join(request.trailers)}\r\n"
-    return request_head(request.method, request.target, f"Host: {host}\r\n{field_lines(request.fields)}{hop}")
+    return request_head(request.method, request.target, f"Host: {host}\r\n{request.lines}{hop}")

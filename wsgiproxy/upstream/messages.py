@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from wsgiproxy.config import schema
 from wsgiproxy.errors import ProxyError
 from wsgiproxy.http1.message import NO_BODY, Fields, Framing
+from wsgiproxy.http1.writer import field_lines
 from wsgiproxy.transport.stream import Stream
 
 IDEMPOTENT = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"})  # may be repeated (RFC 9110 9.2.2)
@@ -49,17 +50,18 @@ NOBODY = ClientAddress()
 class UpstreamRequest:
     """One request, ready to be sent: every field is end-to-end, legal and final.
 
-    ``target`` is the raw request target; ``host`` the client's authority; ``fields`` leaves out Host and the framing
-    fields, which ``framing`` and the upstream's own rules decide. ``environ`` is the client's WSGI environ (never
-    changed) and ``script_name``/``path_info`` (decoded, latin-1) are how a WSGI application of this process must see
-    the path. ``body`` is None where ``framing`` is ``NO_BODY``. ``upgrade`` is the protocol that the client asks to
-    switch to, already found fit. ``on_early_hints`` takes the fields of each 103. ``trailers`` names the trailer
-    fields, in lower case, that are passed on, both ways. ``client`` and ``scheme`` are those of the client that is
-    believed; empty where the environ says it all.
+    ``target`` is the raw request target; ``host`` the client's authority; ``lines`` are the fields as lines,
+    ``fields`` the same as pairs, without Host and the framing fields, which ``framing`` and the upstream's own
+    rules decide. ``environ`` is the client's WSGI environ (never changed) and ``script_name``/``path_info``
+    (decoded, latin-1) are how a WSGI application of this process must see the path. ``body`` is None where
+    ``framing`` is ``NO_BODY``. ``upgrade`` is the protocol that the client asks to switch to, already found fit.
+    ``on_early_hints`` takes the fields of each 103. ``trailers`` names the trailer fields, in lower case, that are
+    passed on, both ways. ``client`` and ``scheme`` are those of the client that is believed; empty where the
+    environ says it all.
     """
 
     __slots__ = (
-        "body", "client", "environ", "fields", "framing", "host", "method", "on_cancel", "on_early_hints", "path_info",
+        "body", "client", "environ", "framing", "host", "lines", "method", "on_cancel", "on_early_hints", "path_info",
         "query", "scheme", "script_name", "target", "trailers", "upgrade",
     )  # fmt: skip
 
@@ -86,7 +88,7 @@ class UpstreamRequest:
         self.method = method
         self.target = target
         self.host = host
-        self.fields = fields
+        self.lines = field_lines(fields) if fields else ""
         self.framing = framing
         self.body = body
         self.environ = environ if environ is not None else {}
@@ -99,6 +101,12 @@ class UpstreamRequest:
         self.trailers = trailers
         self.client = client
         self.scheme = scheme
+
+    @property
+    def fields(self) -> Fields:
+        """The fields as pairs, made of ``lines`` on each call."""
+        pairs = (line.partition(": ") for line in self.lines.split("\r\n")[:-1])
+        return [(name, value) for name, _, value in pairs]
 
 
 class ResponseBody(Protocol):

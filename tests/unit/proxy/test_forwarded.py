@@ -11,7 +11,7 @@ from tests.unit.proxy.journeys import environ_of
 from wsgiproxy.config import schema
 from wsgiproxy.http1.message import Fields
 from wsgiproxy.proxy.client import ClientFacts, peer_facts
-from wsgiproxy.proxy.forwarded import fields_of, plain_fields
+from wsgiproxy.proxy.forwarded import fields_of, plain_lines
 from wsgiproxy.proxy.request import head_of
 
 BOTH = ("x_forwarded", "forwarded")
@@ -22,7 +22,8 @@ PEM = f"-----BEGIN CERTIFICATE-----\n{base64.encodebytes(DER).decode()}-----END 
 
 def said(prefix: str = "", **more: Any) -> dict[str, str]:
     environ = environ_of(**more)
-    return dict(plain_fields(environ, head_of(environ), prefix))
+    lines = plain_lines(environ, head_of(environ), prefix)
+    return dict(line.split(": ", 1) for line in lines.splitlines())
 
 
 def told(prefix: str = "", write: Any = FORWARDED, **more: Any) -> Fields:
