@@ -50,7 +50,10 @@ class ClientTimeouts(Block, frozen=True):
         Duration, Meta(gt=0, description="Without the client taking a byte of the answer (nginx send_timeout: 60s).")
     ] = 60.0
     response: Annotated[
-        Duration, Meta(description="For sending one whole answer, from its head on; 0: no limit (nginx has none).")
+        Duration,
+        Meta(
+            description="For one answer, as long as the client does not take what is there; 0: no limit (nginx has none)."
+        ),
     ] = 0.0
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from wsgiproxy.config import kinds
 from wsgiproxy.config.address import parse_backend_address, parse_host, parse_listen_address
 from wsgiproxy.config.networks import parse_network
+from wsgiproxy.config.regexes import check_repeats
 
 Reader = Callable[[str], Any]
 
@@ -208,13 +209,17 @@ def read_status_range(text: str) -> str:
 
 
 def read_regex(text: str) -> str:
-    """The text of a regular expression that Python's ``re`` takes."""
+    """The text of a regular expression that Python's ``re`` takes, and can match in a reasonable time."""
     if len(text) > MAX_REGEX_LENGTH:
         raise ValueError(f"a regular expression must have at most {MAX_REGEX_LENGTH} characters, got {len(text)}")
     try:
         re.compile(text)
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"bad regular expression {quote(text)}: {error}") from None
+    try:
+        check_repeats(text)
+    except ValueError as error:
+        raise ValueError(f"{quote(text)} {error}") from None
     return text
 
 

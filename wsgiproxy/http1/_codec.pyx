@@ -347,13 +347,13 @@ def parse_response(data not None, method, *, max_fields=1000):
     return grammar.parse_response(data, method, max_fields=max_fields) if head is None else head
 
 
-def forwardable_lines(fields, connection):
+def forwardable_lines(fields, connection, relied_on=()):
     """See ``lines.forwardable_lines``."""
     if not connection or connection == "keep-alive" or connection == "close":
         put = put_forwardable(fields)
         if put is not None:
             return put
-    return lines.forwardable_lines(fields, connection)
+    return lines.forwardable_lines(fields, connection, relied_on)
 
 
 def answer_lines(fields, bare=False):

@@ -22,12 +22,13 @@ HOP_BY_HOP = frozenset({
 NEVER_NOMINATED = frozenset({
     "age", "authorization", "cache-control", "client-cert", "client-cert-chain", "cookie", "date", "etag", "expires",
     "forwarded", "host", "last-modified", "location", "max-forwards", "origin", "pragma", "range", "referer",
-    "retry-after", "set-cookie", "strict-transport-security", "vary", "via", "www-authenticate", "x-frame-options",
-    "x-real-ip",
+    "remote-user", "retry-after", "set-cookie", "strict-transport-security", "vary", "via", "www-authenticate",
+    "x-api-key", "x-csrf-token", "x-frame-options", "x-real-ip",
 })  # fmt: skip
 
-_FORWARDED_PREFIX = "x-forwarded-"
-_NEVER_NOMINATED_PREFIXES = (_FORWARDED_PREFIX, "access-control-", "content-", "sec-")
+_FORWARDED_PREFIX = "x-forwarded"  # with anything behind it, or nothing
+_NEVER_NOMINATED_PREFIXES = (_FORWARDED_PREFIX, "access-control-", "content-", "if-", "sec-", "x-auth-", "x-remote-")
+_CGI_IDENTITY = ("remote-", "ssl-client-")  # what underscores could forge for a backend that reads CGI's names
 
 # Never sent on as the client sent them: one hop's own, decided anew by us (Host, Content-Length, Expect), believed only
 # from trusted proxies (Forwarded, X-Real-IP), or said by us alone (Client-Cert, RFC 9440).
@@ -119,21 +120,27 @@ def tokens(value: str) -> list[str]:
     return [token for part in value.lower().split(",") if (token := part.strip(" \t"))]
 
 
-def nominated(connection: str) -> frozenset[str]:
-    """The field names that a Connection field takes off, less those that it must not."""
-    return frozenset(name for name in tokens(connection) if not _is_protected(name))
+def nominated(connection: str, relied_on: Collection[str] = ()) -> frozenset[str]:
+    """The field names that a Connection field takes off, less those that it must not.
+
+    ``relied_on`` are further lower-case names that must stay: those that the routing has looked at.
+    """
+    return frozenset(name for name in tokens(connection) if not _is_protected(name) and name not in relied_on)
 
 
 def _is_protected(lower: str) -> bool:
     return lower in NEVER_NOMINATED or lower.startswith(_NEVER_NOMINATED_PREFIXES)
 
 
-def forwardable(fields: Fields, connection: str = "") -> Fields:
-    """A request's fields that go to the backend as they are; the rest is dropped or decided anew by the proxy."""
+def forwardable(fields: Fields, connection: str = "", relied_on: Collection[str] = ()) -> Fields:
+    """A request's fields that go to the backend as they are; the rest is dropped or decided anew by the proxy.
+
+    ``relied_on`` as for ``nominated``.
+    """
     plain = _PLAIN
     kept = [field for field in fields if field[0] in plain or _is_forwardable(field[0])]
     if connection and connection.lower() not in ("keep-alive", "close"):
-        taken = nominated(connection)
+        taken = nominated(connection, relied_on)
         kept = [field for field in kept if field[0].lower() not in taken]
     return kept
 
@@ -142,7 +149,7 @@ def _is_forwardable(name: str) -> bool:
     lower = name.lower()
     if "_" in lower:  # CGI reads it as a hyphen: nothing may pass for what the backend has from us, or relies on
         lower = lower.replace("_", "-")
-        return lower not in _NOT_FORWARDED and not _is_protected(lower)
+        return lower not in _NOT_FORWARDED and not _is_protected(lower) and not lower.startswith(_CGI_IDENTITY)
     return lower not in _NOT_FORWARDED and not lower.startswith(_FORWARDED_PREFIX)
 
 

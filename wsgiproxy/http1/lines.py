@@ -5,14 +5,16 @@ The pure form of what ``_codec`` does in one pass; ``parser`` gives whichever is
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from wsgiproxy.http1.headers import END_TO_END_ANSWER, HOP_BY_HOP, forwardable
 from wsgiproxy.http1.message import Fields
 from wsgiproxy.http1.writer import checked_field_lines, field_lines
 
 
-def forwardable_lines(fields: Fields, connection: str) -> str:
+def forwardable_lines(fields: Fields, connection: str, relied_on: Collection[str] = ()) -> str:
     """The lines of a parsed request's fields that go on as they are; see ``headers.forwardable``."""
-    return field_lines(forwardable(fields, connection))
+    return field_lines(forwardable(fields, connection, relied_on))
 
 
 def answer_lines(fields: Fields, bare: bool = False) -> tuple[str, str | None, bool]:

@@ -64,6 +64,9 @@ def _head_from_environ(environ: dict[str, Any]) -> RequestHead:
     for key, value in environ.items():
         if key.startswith("HTTP_") and key not in _NOT_FROM_ENVIRON:
             lines.append(f"{key[5:].replace('_', '-').title()}: {value}\r\n")
+    raw, host = str(environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""), environ.get("HTTP_HOST")
+    if "://" in raw and raw[0] != "/" and host is not None:  # our grammar says whether the two agree (RFC 9112 3.2.2)
+        parse_request(f"GET {raw} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1", "replace"))
     if "HTTP_HOST" not in environ:
         lines[0] = lines[0].replace(" HTTP/1.1\r\n", " HTTP/1.0\r\n")
     try:
@@ -147,7 +150,7 @@ def upstream_request(
         scheme=environ["wsgi.url_scheme"],
     )
     fields = head.fields if "HTTP_MAX_FORWARDS" not in head.environ else count_hop(head.fields, head)
-    request.lines = forwardable_lines(fields, head.environ.get("HTTP_CONNECTION", ""))
+    request.lines = forwardable_lines(fields, head.environ.get("HTTP_CONNECTION", ""), table.headers)
     prefix = quote_path(script_name) if script_name else ""
     if table.forwards_plainly:
         request.lines += plain_lines(environ, head, prefix)

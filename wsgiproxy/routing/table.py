@@ -157,11 +157,12 @@ class _Matches:
 class RoutingTable:
     """Routes and pools of one generation, and whom it believes about clients.
 
-    ``forwards_plainly`` is whether nobody is believed, and backends get X-Forwarded-* and no Via: the common case.
+    ``headers`` are the names, in lower case, of the header fields that routes look at. ``forwards_plainly`` is whether
+    nobody is believed, and backends get X-Forwarded-* and no Via: the common case.
     """
 
     __slots__ = (
-        "_any", "_hosts", "_labels", "_wildcards", "forwarding", "forwards_plainly", "generation", "pools",
+        "_any", "_hosts", "_labels", "_wildcards", "forwarding", "forwards_plainly", "generation", "headers", "pools",
         "trusted_proxies",
     )  # fmt: skip
 
@@ -177,6 +178,7 @@ class RoutingTable:
         self.forwarding = forwarding
         self.forwards_plainly = forwarding == _PLAIN_FORWARDING
         self.trusted_proxies = Networks(forwarding.trusted_proxies)
+        self.headers = frozenset(name.lower() for _, block in routes for match in block.match for name in match.headers)
         matches: dict[str, _Matches] = {}
         for order, (route, block) in enumerate(routes):
             for match in block.match or (schema.Match(),):

@@ -170,3 +170,18 @@ def test_no_field_is_both_one_hops_own_and_protected() -> None:
     assert not HOP_BY_HOP & (NEVER_NOMINATED - {"transfer-encoding"})
     assert not HOP_BY_HOP & {name.lower() for name in END_TO_END_ANSWER}
     assert "content-length" not in {name.lower() for name in END_TO_END_ANSWER}
+
+
+def test_what_the_routing_looked_at_cannot_be_nominated_away() -> None:
+    fields = [("X-Ok", "1"), ("X-Other", "2")]
+    assert forwardable(fields, "X-Ok, X-Other", frozenset({"x-ok"})) == [("X-Ok", "1")]
+
+
+@pytest.mark.parametrize("name", ["X-Api-Key", "If-Match", "X-Auth-Token", "X-Remote-User", "Remote-User"])
+def test_what_says_who_somebody_is_or_guards_a_write_cannot_be_nominated_away(name: str) -> None:
+    assert forwardable([(name, "1")], f"close, {name}") == [(name, "1")]
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded", "REMOTE_USER", "SSL_CLIENT_VERIFY", "x_forwarded_for"])
+def test_what_a_backend_could_take_for_our_word_is_not_forwarded(name: str) -> None:
+    assert forwardable([(name, "1")]) == []

@@ -139,10 +139,10 @@ def test_a_thousand_fields_are_the_most() -> None:
         ("", "", "", "/?q=%20"),
         ("?q=1", "", "", "/?q=%20"),
         ("/rewritten", "", "/by/a/middleware", "/by/a/middleware?q=%20"),
-        ("http://other.example/a%20b?q=1", "", "/a b", "/a%20b?q=1"),
-        ("HTTPS://other.example?q=1", "", "/", "/?q=%20"),
-        ("http://other.example", "", "/", "/?q=%20"),
-        ("http://a/http://b/", "", "/http://b/", "/http://b/"),
+        ("http://shop.example/a%20b?q=1", "", "/a b", "/a%20b?q=1"),
+        ("HTTPS://shop.example?q=1", "", "/", "/?q=%20"),
+        ("http://shop.example", "", "/", "/?q=%20"),
+        ("http://shop.example/http://b/", "", "/http://b/", "/http://b/"),
         ("/http://b/", "", "/http://b/", "/http://b/"),
         ("/shop/a%20b?q=1", "/shop", "/a b", "/a%20b?q=1"),
         ("/s%68op/a%2Fb?q=1", "/shop", "/a/b", "/a%2Fb?q=1"),
@@ -161,6 +161,11 @@ def test_the_raw_target_less_the_mount_point_is_sent_on(
 ) -> None:
     environ = environ_of(RAW_URI=None, SCRIPT_NAME=script, PATH_INFO=path, QUERY_STRING="q=%20") | {key: raw}
     assert outgoing(environ).target == expected
+
+
+def test_an_absolute_target_that_names_another_host_is_refused_as_our_own_server_does() -> None:
+    with pytest.raises(BadRequestError, match="different hosts"):
+        outgoing(environ_of(RAW_URI="http://other.example/"))
 
 
 def test_a_server_without_a_raw_target_gets_the_path_quoted_anew() -> None:
