@@ -51,9 +51,7 @@ class ClientTimeouts(Block, frozen=True):
     ] = 60.0
     response: Annotated[
         Duration,
-        Meta(
-            description="For one answer, as long as the client does not take what is there; 0: no limit (nginx has none)."
-        ),
+        Meta(description="For one answer, while the client does not take what is there; 0: no limit (nginx has none)."),
     ] = 0.0
 
 

@@ -17,7 +17,7 @@ def check_repeats(text: str) -> None:
     """``ValueError`` for a regular expression in which a varying repeat is repeated; ``re.error`` for none at all."""
     if _repeats_a_repeat(_parser.parse(text), repeated=False):
         raise ValueError(
-            "repeats what is itself a repeat of varying length, so that one request could keep the proxy busy for ever; "
+            "repeats what is itself a repeat of varying length: one request could keep the proxy busy for ever; "
             'make the inner repeat possessive, as in "(?:[a-z]++/)*"'
         )
 
