@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,11 +36,11 @@ class Cores:
         raise ValueError("no usable CPU")
 
     def __str__(self) -> str:
-        text = f"backend on core {self.backend[0]}, proxy on {self.proxy[0]}, wrk on {', '.join(map(str, self.load))}"
+        text = f"backend on core {self.backend[0]}, proxy on {self.proxy[0]}, load on {', '.join(map(str, self.load))}"
         if self.proxy == self.load:
             return f"{text} (one core for all: the numbers say little)"
         if self.backend == self.load:
-            return f"{text} (two cores: backend and wrk share one and may be what limits)"
+            return f"{text} (two cores: backend and load share one and may be what limits)"
         return text
 
 
@@ -61,6 +62,12 @@ def description() -> str:
     )
     load = os.getloadavg()[0]
     return f"{model}, {os.cpu_count()} cores, load {load:.1f} at the start, Python {platform.python_version()}"
+
+
+def raise_open_files() -> None:
+    """Allow this process and what it starts as many open files as root allows: 10,000 connections need them."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def cpu_seconds(pid: int) -> float:

@@ -1,39 +1,98 @@
-"""What an idle connection costs: memory of each proxy before and after clients that asked once and stay."""
+"""What connections cost: memory of each proxy with clients that asked once and stay, and with requests under way."""
 
 from __future__ import annotations
 
 import contextlib
-import resource
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.peers import Running
+from tests.bench.backends import Running
+from tests.bench.plot import Chart
+from tests.processes import wait_until
 
-REQUEST = b"GET / HTTP/1.1\r\nHost: bench.example\r\n\r\n"
+IDLE, HOLD, HELD = (
+    f"GET {path} HTTP/1.1\r\nHost: bench.example\r\n\r\n".encode() for path in ("/", "/sink/hold", "/sink/held")
+)
 WARM = 64  # connections that come and go before the first look, so that what is made once is there
+IDLE_TARGET = 20.0  # KiB, issue 4
 
 
-def idle_table(targets: Sequence[Running], connections: int) -> str:
-    """A line for each target: bytes of resident memory for each idle keep-alive connection."""
-    lines = [f"idle: {connections} keep-alive connections after one request each", f"{'':12}{'KiB each':>12}"]
-    for target in targets:
-        lines.append(f"{target.name:12}{idle_bytes(target, connections) / 1024:12.1f}")
-    return "\n".join(lines)
+@dataclass(frozen=True)
+class Weights:
+    """KiB of resident memory for each of so many connections: ``idle`` and ``in_flight``, by target."""
+
+    connections: int
+    idle: dict[str, float]
+    in_flight: dict[str, float]
+
+    def table(self) -> str:
+        """A line for each target."""
+        head = f"memory: {self.connections} connections, idle after one request or each with one under way"
+        lines = [head, f"{'KiB each':12}{'idle':>12}{'in flight':>12}"]
+        return "\n".join(
+            (*lines, *(f"{name:12}{self.idle[name]:12.1f}{self.in_flight[name]:12.1f}" for name in self.idle))
+        )
+
+    def chart(self) -> Chart:
+        """The same for the plot."""
+        values = {name: [self.idle[name], self.in_flight[name]] for name in self.idle}
+        return Chart("memory", f"each of {self.connections} connections", "KiB", ["idle", "in flight"], values)
+
+    def verdicts(self, name: str) -> list[tuple[str, str, float, float, bool]]:
+        """The limit for ``name``, as ``report`` shows it."""
+        if name not in self.idle:
+            return []
+        return [("idle connection", "KiB", self.idle[name], IDLE_TARGET, self.idle[name] <= IDLE_TARGET)]
 
 
-def idle_bytes(target: Running, connections: int) -> float:
-    """Resident bytes that each of so many idle connections to ``target`` costs."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, connections + 1000)), hard))
+def weigh(proxies: Sequence[Running], sink_port: int, connections: int) -> Weights:
+    """Look at each proxy before and after so many connections."""
+    weights = Weights(connections, {}, {})
+    for proxy in proxies:
+        idle, in_flight = bytes_each(proxy, sink_port, connections)
+        weights.idle[proxy.name], weights.in_flight[proxy.name] = idle / 1024, in_flight / 1024
+    return weights
+
+
+def bytes_each(proxy: Running, sink_port: int, count: int) -> tuple[float, float]:
+    """Resident bytes for each of so many idle connections, and for each request while its backend says nothing.
+
+    Both are counted from the same beginning: what idle connections leave behind is used again by the requests.
+    """
+    with idle_connections(proxy.port, WARM):
+        pass
+    before = resident(proxy.process.pid)
+    with idle_connections(proxy.port, count):
+        idle = resident(proxy.process.pid) - before
+    with held_requests(proxy.port, sink_port, count):
+        return idle / count, (resident(proxy.process.pid) - before) / count
+
+
+@contextlib.contextmanager
+def idle_connections(port: int, count: int) -> Iterator[None]:
+    """So many clients that have asked once and wait."""
     with contextlib.ExitStack() as stack:
-        for _ in range(WARM):
-            ask(stack.enter_context(connect(target.port)))
-    before = resident(target.process.pid)
+        for _ in range(count):
+            ask(stack.enter_context(connect(port)), IDLE)
+        yield
+
+
+@contextlib.contextmanager
+def held_requests(port: int, sink_port: int, count: int) -> Iterator[None]:
+    """So many requests that have reached the sink and get no answer."""
     with contextlib.ExitStack() as stack:
-        for _ in range(connections):
-            ask(stack.enter_context(connect(target.port)))
-        return (resident(target.process.pid) - before) / connections
+        sink = stack.enter_context(connect(sink_port))
+
+        def held() -> int:
+            return int(ask(sink, HELD).rpartition(b"\r\n\r\n")[2])
+
+        before = held()
+        for _ in range(count):
+            stack.enter_context(connect(port)).sendall(HOLD)
+        wait_until(lambda: held() >= before + count, 30, f"{count} requests under way")
+        yield
 
 
 def connect(port: int) -> socket.socket:
@@ -41,14 +100,15 @@ def connect(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=30)
 
 
-def ask(client: socket.socket) -> None:
-    """One request, its answer read whole."""
-    client.sendall(REQUEST)
+def ask(client: socket.socket, request: bytes) -> bytes:
+    """One request; its answer, read whole."""
+    client.sendall(request)
     data = b""
-    while not data.endswith(b".\n"):  # the end of SMALL_ANSWER
+    while not (b"\r\n\r\n" in data and data.endswith(b"\n") and not data.endswith(b"\r\n")):  # bodies end with a line
         piece = client.recv(65536)
         assert piece, f"the connection ended after {data!r}"
         data += piece
+    return data
 
 
 def resident(pid: int) -> int:

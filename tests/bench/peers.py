@@ -1,43 +1,39 @@
-"""The servers of the bench: one backend, and the proxies before it.
+"""The proxies of the bench. A new one is one function and one line in ``PEERS``.
 
-A new peer is one function and one line in ``PEERS``. Each gets an empty folder, its cores and the backend's port, and
-answers on a port of 127.0.0.1. All of them keep connections open on both sides and write an access log to a file.
+Each gets a ``Site`` and answers on a port of 127.0.0.1. All of them keep connections open on both sides, pass bodies on
+as they come, let WebSockets through, and write an access log to a file.
 """
 
 from __future__ import annotations
 
-import os
-import pwd
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench.backends import CONNECTIONS, KEPT_REQUESTS, ROOT, Running, nginx, until_answering
 from tests.bench.machine import path_of
 from tests.processes import Process, free_port
-
-ROOT = Path(__file__).resolve().parents[2]
-SMALL_ANSWER = b"A fixed answer of 120 bytes, the last one a line feed: ".ljust(119, b".") + b"\n"
-LARGE_BYTES = 10 * 1000 * 1000
-KEPT_REQUESTS = 1_000_000_000  # on one connection: nginx closes it after 1000 by default, which would be measured too
-
-
-@dataclass(frozen=True)
-class Running:
-    """A server that answers on ``port`` of 127.0.0.1."""
-
-    name: str
-    port: int
-    process: Process
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where a server is put: its own empty folder, its cores, and the backend's port (its own for the backend)."""
+    """Where a proxy is put: its own empty folder, its cores, and what it is to do.
+
+    ``/sink/`` goes to ``sink_port``, everything else to ``backends`` (host:port, picked by least connections where
+    there are several), over one of so many ``routes`` by path prefix, ``/r000000/`` and on.
+    """
 
     folder: Path
     cores: tuple[int, ...]
-    backend_port: int
+    backends: tuple[str, ...]
+    sink_port: int
+    routes: int = 0
+
+    @property
+    def prefixes(self) -> list[str]:
+        """The path prefix of each route, without a slash at its end, in order."""
+        return [f"/r{number:06d}" for number in range(self.routes)]
 
 
 @dataclass(frozen=True)
@@ -50,89 +46,54 @@ class Peer:
 
     def start(self, site: Site) -> Running:
         """Start it and wait until it answers."""
-        return _answering(self.name, self.run(site, port := free_port()), port)
-
-
-def start_backend(site: Site) -> Running:
-    """nginx on ``site.backend_port``, answering ``/`` with ``SMALL_ANSWER`` and ``/large`` with ``LARGE_BYTES``."""
-    (site.folder / "large").write_bytes(large_answer())
-    text = SMALL_ANSWER.decode().rstrip("\n")
-    server = f"""
-        access_log off;
-        sendfile on;
-        tcp_nopush on;
-        server {{
-            listen 127.0.0.1:{site.backend_port} backlog=1024;
-            location = / {{ return 200 "{text}\\n"; }}
-            location = /large {{ root {site.folder}; }}
-        }}"""
-    return _answering("direct", _nginx(site, server, "backend"), site.backend_port)
-
-
-def large_answer() -> bytes:
-    """The large answer: the same on each call, and no piece of it like another."""
-    return b"".join(number.to_bytes(8, "big") for number in range(LARGE_BYTES // 8))
-
-
-def _answering(name: str, process: Process, port: int) -> Running:
-    try:
-        process.wait_for_port(port)
-    except BaseException:
-        process.kill()
-        raise
-    return Running(name, port, process)
-
-
-def _nginx(site: Site, http: str, name: str) -> Process:
-    # root's nginx hands its worker to another user, who may not read our folder
-    user = f"user {pwd.getpwuid(0).pw_name};" if os.geteuid() == 0 else ""
-    temporary = "\n".join(
-        f"{kind}_temp_path {site.folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    config = site.folder / "nginx.conf"
-    config.write_text(f"""
-    {user}
-    daemon off;
-    pid {site.folder}/nginx.pid;
-    worker_processes 1;
-    error_log {site.folder}/error.log;
-    events {{ worker_connections 4096; }}
-    http {{
-        default_type text/plain;
-        keepalive_requests {KEPT_REQUESTS};
-        {temporary}
-        {http}
-    }}
-    """)
-    argv: list[str | Path] = [path_of("nginx"), "-p", site.folder, "-c", config, "-e", "stderr"]
-    return Process(argv, site.folder / "output.log", name=name, cores=site.cores)
+        port = free_port()
+        return Running(self.name, port, until_answering(self.run(site, port), port))
 
 
 def _run_nginx(site: Site, port: int) -> Process:
+    servers = " ".join(f"server {address};" for address in site.backends)
+    kept = max(64, 2 * len(site.backends))
+    locations = "\n".join(f"location {prefix}/ {{ proxy_pass http://web; }}" for prefix in site.prefixes)
     http = f"""
         access_log {site.folder}/access.log combined;
+        map $http_upgrade $kept_or_upgraded {{ default upgrade; "" ""; }}
         upstream web {{
-            server 127.0.0.1:{site.backend_port};
+            {"least_conn;" * (len(site.backends) > 1)}
+            {servers}
+            keepalive {kept};
+            keepalive_requests {KEPT_REQUESTS};
+        }}
+        upstream sink {{
+            server 127.0.0.1:{site.sink_port};
             keepalive 64;
             keepalive_requests {KEPT_REQUESTS};
         }}
         server {{
             listen 127.0.0.1:{port} backlog=1024;
-            location / {{
-                proxy_pass http://web;
-                proxy_http_version 1.1;
-                proxy_set_header Connection "";
-            }}
+            client_max_body_size 0;
+            proxy_request_buffering off;
+            proxy_http_version 1.1;
+            proxy_set_header Connection $kept_or_upgraded;
+            proxy_set_header Upgrade $http_upgrade;
+            location /sink/ {{ proxy_pass http://sink; }}
+            {locations}
+            location / {{ proxy_pass http://web; }}
         }}"""
-    return _nginx(site, http, "nginx")
+    return nginx(site.folder, site.cores, http, "nginx")
 
 
 def _run_haproxy(site: Site, port: int) -> Process:
-    config = site.folder / "haproxy.cfg"
+    # the ratios: by default 5,000 clients, a quarter of 20,000 files, would keep it from keeping backend connections
+    config, routes = site.folder / "haproxy.cfg", site.folder / "routes.map"
+    routes.write_text("".join(f"{prefix}/ web\n" for prefix in site.prefixes))
+    servers = "\n".join(f"    server s{number} {address}" for number, address in enumerate(site.backends))
     config.write_text(f"""
 global
     nbthread 1
-    maxconn 4096
+    maxconn {CONNECTIONS}
+    no strict-limits
+    tune.pool-low-fd-ratio 80
+    tune.pool-high-fd-ratio 90
     log stdout format raw local0 info
 defaults
     mode http
@@ -145,9 +106,14 @@ defaults
     timeout server 60s
 frontend clients
     bind 127.0.0.1:{port} backlog 1024
+    use_backend sink if {{ path_beg /sink/ }}
+    {f"use_backend %[path,map_beg({routes},web)]" if site.routes else ""}
     default_backend web
+backend sink
+    server one 127.0.0.1:{site.sink_port}
 backend web
-    server one 127.0.0.1:{site.backend_port}
+    {"balance leastconn" if len(site.backends) > 1 else ""}
+{servers}
 """)
     argv: list[str | Path] = [path_of("haproxy"), "-db", "-f", config]
     return Process(argv, site.folder / "access.log", name="haproxy", cores=site.cores)
@@ -155,13 +121,19 @@ backend web
 
 def _run_wsgiproxy(site: Site, port: int) -> Process:
     config = site.folder / "wsgiproxy.yaml"
+    backends = ", ".join(f'"http://{address}"' for address in site.backends)
+    routes = "\n".join(f'  - {{match: {{path: "{prefix}"}}, pool: web}}' for prefix in site.prefixes)
     config.write_text(f"""
 daemon:
   listeners: [{{address: "127.0.0.1:{port}"}}]
   access_log: {{path: {site.folder}/access.log, format: combined}}
 pools:
-  web: {{backends: ["http://127.0.0.1:{site.backend_port}"]}}
-routes: [{{pool: web}}]
+  web: {{balance: {"least_conn" if len(site.backends) > 1 else "round_robin"}, backends: [{backends}]}}
+  sink: {{backends: ["http://127.0.0.1:{site.sink_port}"]}}
+routes:
+  - {{match: {{path: /sink}}, pool: sink}}
+{routes}
+  - {{pool: web}}
 """)
     argv: list[str | Path] = [sys.executable, "-m", "wsgiproxy", "run", config]
     return Process(argv, site.folder / "output.log", name="wsgiproxy", cwd=ROOT, cores=site.cores)

@@ -1,37 +1,42 @@
-"""What the proxies are asked to do, and how wrk measures it. A new work is one line in ``WORKS``."""
+"""What the proxies are asked to do. A new work is one line in ``WORKS``; ``drive.py`` makes the load."""
 
 from __future__ import annotations
 
 import http.client
-import json
-import subprocess
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Literal
 
-from tests.bench.machine import cpu_seconds, path_of
-from tests.bench.peers import LARGE_BYTES, SMALL_ANSWER, Running, large_answer
-
-SCRIPT = Path(__file__).with_name("request.lua")
-MARK = "RESULT "  # how request.lua begins the line with the result
+from tests.bench.backends import ANSWERS, LARGE_BYTES, Running, distinct_bytes
+from tests.bench.drive import Driven, drive_load, drive_wrk
+from tests.bench.machine import cpu_seconds
 
 
 @dataclass(frozen=True)
 class Work:
-    """One kind of load. ``metric`` is ``requests/s`` or ``MB/s`` (a million bytes); ``answer`` gives the whole body."""
+    """One kind of load: what ``drive`` does to ``path`` over so many connections.
+
+    ``metric`` is ``requests/s``, ``messages/s`` or ``MB/s`` (a million bytes of bodies, both ways); ``settings`` are
+    for request.lua; ``targets`` the ratio to each peer that is wanted (issue 4): at least, or with ``by_p99``, where
+    ratios are those of the 99th percentile of the latency, at the most.
+    """
 
     name: str
-    path: str
-    connections: int
-    metric: str
     about: str
-    answer: Callable[[], bytes]
-    script: Path = SCRIPT
+    path: str = "/"
+    connections: int = 64
+    metric: str = "requests/s"
+    drive: Literal["wrk", "messages", "paced"] = "wrk"
+    upload: int = 0
+    settings: Mapping[str, int | str] = field(default_factory=dict)
+    targets: Mapping[str, float] = field(default_factory=dict)
+    by_p99: bool = False
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One run of wrk: ``rate`` in the work's metric, latencies in milliseconds, ``busy`` cores of CPU time used."""
+    """One run: ``rate`` in the work's metric, latencies in milliseconds, ``busy`` cores of CPU time used."""
 
     rate: float
     p50_ms: float
@@ -44,64 +49,63 @@ class Sample:
         return asdict(self)
 
 
+# fmt: off
+SMALL = Work("small", "a browser's 12 header fields, an answer of 120 bytes", targets={"nginx": 0.85, "haproxy": 0.7})
 WORKS = (
-    Work(
-        "small",
-        "/",
-        64,
-        "requests/s",
-        "64 keep-alive connections, a browser's 12 header fields, an answer of 120 bytes",
-        lambda: SMALL_ANSWER,
-    ),
-    Work(
-        "large",
-        "/large",
-        8,
-        "MB/s",
-        f"8 keep-alive connections, answers of {LARGE_BYTES // 1_000_000} MB",
-        large_answer,
-    ),
+    SMALL,
+    Work("paced", "the same at half of nginx's rate, at random times", drive="paced", by_p99=True,
+         targets={"nginx": 1.5}),
+    Work("large", "answers of 10 MB", "/large", 8, "MB/s", targets={"nginx": 2.0, "haproxy": 1.2}),
+    Work("upload", "uploads of 10 MB", "/sink/upload", 8, "MB/s", upload=LARGE_BYTES, targets={"nginx": 1.5}),
+    Work("medium", "answers of 16 KiB", "/medium", targets={"nginx": 0.8}),
+    Work("connect", "a new connection for every request", settings={"BENCH_CLOSE": 1}, targets={"nginx": 0.5}),
+    Work("websocket", "messages of 100 bytes, echoed, one in flight in each tunnel", "/sink/ws", 64, "messages/s",
+         "messages", targets={"nginx": 0.8}),
 )
+# fmt: on
 
 
 def check_answer(work: Work, target: Running) -> list[str]:
-    """Ask once and compare the answer byte by byte: a fast wrong answer is no result."""
-    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=30)
+    """Ask once and compare byte by byte: a fast wrong answer is no result. Messages are compared while they run."""
+    body, wanted = None, ANSWERS.get(work.path, ANSWERS["/"])()
+    path = work.path
+    if work.drive == "messages":
+        return []
+    if work.upload:
+        body = distinct_bytes(work.upload)
+        path, wanted = "/sink/sum", b"%d\n" % zlib.crc32(body)
+    connection = http.client.HTTPConnection("127.0.0.1", target.at(path).port, timeout=30)
     try:
-        connection.request("GET", work.path)
+        connection.request("POST" if work.upload else "GET", path, body)
         answer = connection.getresponse()
-        body = answer.read()
+        data = answer.read()
     except (OSError, http.client.HTTPException) as error:
         return [f"no answer: {error!r}"]
     finally:
         connection.close()
     if answer.status != 200:
         return [f"status {answer.status} instead of 200"]
-    return [] if body == work.answer() else [f"a wrong body of {len(body)} bytes"]
+    return [] if data == wanted else [f"a wrong body of {len(data)} bytes: {data[:40]!r}"]
 
 
-def measure(work: Work, target: Running, seconds: int, cores: tuple[int, ...]) -> Sample:
-    """Drive ``target`` with wrk, running on ``cores``, for so many seconds."""
+def measure(work: Work, target: Running, seconds: int, cores: tuple[int, ...], rate: float = 0) -> Sample:
+    """Let ``target`` work for so many seconds, the load on ``cores``; ``rate``: requests a second, for paced ones."""
     errors = check_answer(work, target)
-    argv = ["taskset", "-c", ",".join(map(str, cores)), path_of("wrk"), "--latency", "--timeout", "10s"]
-    argv += ["-t", str(len(cores)), "-c", str(work.connections), "-d", f"{seconds}s", "-s", str(work.script)]
-    before = cpu_seconds(target.process.pid)
-    done = subprocess.run(
-        [*argv, f"http://127.0.0.1:{target.port}{work.path}"],
-        capture_output=True,
-        text=True,
-        timeout=seconds + 60,
-        check=False,
-    )
-    used = cpu_seconds(target.process.pid) - before
-    line = next((line for line in done.stdout.splitlines() if line.startswith(MARK)), "")
-    if done.returncode or not line:
-        return Sample(0, 0, 0, 0, (*errors, f"wrk failed ({done.returncode}): {done.stderr.strip() or done.stdout}"))
-    result = json.loads(line.removeprefix(MARK))
-    kinds = ("connect", "read", "write", "status", "timeout")
-    errors += [f"{result[kind]} {kind} errors" for kind in kinds if result[kind]]
-    if not result["requests"]:
+    place = target.at(work.path)
+    before = cpu_seconds(place.process.pid)
+    if work.drive == "wrk":
+        settings = {"BENCH_UPLOAD": work.upload, **work.settings}
+        driven = drive_wrk(f"http://127.0.0.1:{place.port}{work.path}", work.connections, seconds, cores, settings)
+    else:
+        driven = drive_load(work.drive, place.port, work.connections, seconds, cores, rate)
+    busy = (cpu_seconds(place.process.pid) - before) / driven.seconds
+    errors += driven.errors
+    if not driven.answers:
         errors.append("not one answer")
-    amount = result["requests"] if work.metric == "requests/s" else result["bytes"] / 1e6
-    duration = result["seconds"]
-    return Sample(amount / duration, result["p50_ms"], result["p99_ms"], used / duration, tuple(errors))
+    return Sample(_amount(work, driven) / driven.seconds, driven.p50_ms, driven.p99_ms, busy, tuple(errors))
+
+
+def _amount(work: Work, driven: Driven) -> float:
+    if work.metric == "MB/s":
+        return (driven.received + driven.answers * work.upload) / 1e6
+    return driven.answers
