@@ -8,11 +8,14 @@ extensions are checked, bounded and dropped; trailer fields are checked, bounded
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sized
+from typing import TypeVar
 
 from wsgiproxy.errors import ProxyError
 from wsgiproxy.http1.grammar import BARE_LINE_END, TOKEN, VALUE, parse_trailers
 from wsgiproxy.http1.message import Fields, Framing
+
+Received = TypeVar("Received", bound=Sized)  # bytes, or what stands for them
 
 PIECE = 256 * 1024  # bytes asked for at once: few calls for a large body, and still in a core's cache
 _CHUNKED_PIECE = 64 * 1024  # the same for a chunked body, whose pieces are cut out of what was received
@@ -71,12 +74,16 @@ class BodyReader:
 
         What it raises once it raises ever after: behind a mistake nobody knows where the body ends.
         """
+        return self.read_piece(self._receive)
+
+    def read_piece(self, receive: Callable[[int], Received]) -> bytes | Received:
+        """As ``read_some``; a piece that needs no look into it is what ``receive(size)`` returns for it."""
         if self.finished:
             return b""
         if self._failure is not None:
             raise self._failure
         try:
-            piece = self._read_chunked() if self._chunked else self._read_plain()
+            piece = self._read_chunked() if self._chunked else self._read_plain(receive)
         except ProxyError as error:
             self._failure = error
             raise
@@ -109,14 +116,15 @@ class BodyReader:
         """
         return self._trailers if self.finished else []
 
-    def _read_plain(self) -> bytes:
+    def _read_plain(self, receive: Callable[[int], Received]) -> bytes | Received:
         remaining = self._remaining
         wanted = PIECE if remaining is None or remaining > PIECE else remaining
+        piece: bytes | Received
         if self._position < len(self._buffer):
             piece = self._take(wanted)
         else:
-            piece = self._receive(wanted)
-            if not piece:
+            piece = receive(wanted)
+            if not len(piece):
                 if remaining is not None:
                     raise self._truncated(f"the body ended {remaining} bytes early")
                 self.finished = True

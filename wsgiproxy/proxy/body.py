@@ -10,6 +10,7 @@ from typing import Any
 
 from wsgiproxy.errors import ClientDisconnectedError, ContentTooLargeError
 from wsgiproxy.http1.message import Fields, Framing
+from wsgiproxy.transport.splice import Piped
 from wsgiproxy.upstream.messages import RequestBody
 
 _READ = 16 * 1024  # bytes asked of a foreign wsgi.input, which waits for all of them
@@ -45,6 +46,8 @@ class HostInput:
                 raise ClientDisconnectedError(f"the request body ended {self._left} bytes early")
             self._left -= len(piece)
         return piece
+
+    read_piece = read_some
 
     def interrupt(self) -> None:
         """Nothing: a host's input cannot be interrupted."""
@@ -94,12 +97,20 @@ class ReplayableBody:
         piece = self._read()
         if self._size > _REPLAY and self._kept:
             if piece:
-                self.can_rewind = False
-                self._kept.clear()
-                self._next = 0
+                self._forget()
         elif piece and self.can_rewind:
             self._kept.append(piece)
             self._next += 1
+        return piece
+
+    def read_piece(self) -> bytes | Piped:
+        """As ``read_some``; behind the beginning, which is kept, the bytes may stay in the kernel."""
+        if self._next < len(self._kept) or self._size < _REPLAY:
+            return self.read_some()
+        piece = self._source.read_piece()
+        self._count(len(piece))
+        if len(piece):
+            self._forget()
         return piece
 
     def interrupt(self) -> None:
@@ -112,10 +123,19 @@ class ReplayableBody:
 
     def _read(self) -> bytes:
         piece = self._source.read_some()
-        self._size += len(piece)
+        self._count(len(piece))
+        return piece
+
+    def _count(self, size: int) -> None:
+        self._size += size
         if self._size > self._limit:
             raise _too_large(self._limit)
-        return piece
+
+    def _forget(self) -> None:
+        """It has become too much to keep."""
+        self.can_rewind = False
+        self._kept.clear()
+        self._next = 0
 
 
 def _too_large(limit: float) -> ContentTooLargeError:

@@ -9,6 +9,7 @@ from wsgiproxy.errors import Blame, ProxyError
 from wsgiproxy.http1.message import Fields
 from wsgiproxy.pool.pool import Lease
 from wsgiproxy.proxy.exchange import Exchange
+from wsgiproxy.transport.splice import Piped
 from wsgiproxy.upstream.messages import ResponseBody
 
 
@@ -40,10 +41,20 @@ class ForwardedBody:
             self._over = True
             raise
         except ProxyError as error:
-            self._over = True
-            self._failed = error.blame is Blame.BACKEND
-            self._exchange.fail(error)
+            self._fail(error)
             raise
+        self._exchange.bytes_sent += len(piece)
+        return piece
+
+    def read_piece(self) -> bytes | Piped:
+        """The next piece, which may stay in the kernel, ``b""`` at the end; our server asks for large bodies so."""
+        try:
+            piece = self._body.read_piece()
+        except ProxyError as error:
+            self._fail(error)
+            raise
+        if not len(piece):
+            self._over = True
         self._exchange.bytes_sent += len(piece)
         return piece
 
@@ -63,3 +74,8 @@ class ForwardedBody:
         self._body.close()
         self._lease.release(self._failed)
         exchange.finish()
+
+    def _fail(self, error: ProxyError) -> None:
+        self._over = True
+        self._failed = error.blame is Blame.BACKEND
+        self._exchange.fail(error)

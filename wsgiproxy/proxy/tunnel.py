@@ -14,10 +14,12 @@ from math import inf
 from wsgiproxy.errors import Blame, ClientDisconnectedError, ProxyError, ReadTimeout, RequestTimeout
 from wsgiproxy.pool.pool import Lease
 from wsgiproxy.proxy.exchange import Exchange
+from wsgiproxy.transport.splice import Piped
 from wsgiproxy.transport.stream import Stream, Task
 from wsgiproxy.upstream.messages import ResponseBody
 
 _PIECE = 64 * 1024  # bytes moved at once
+_BULK = 16 * 1024  # bytes of a piece after which the next one may be large too, and had best stay in the kernel
 
 _monotonic = time.monotonic
 
@@ -90,30 +92,32 @@ class Tunnel:
         assert self._client is not None
         self._pump(self._backend, self._client, self._early)
 
-    def _pump(self, source: Stream, sink: Stream, data: bytes) -> None:
+    def _pump(self, source: Stream, sink: Stream, data: bytes | Piped) -> None:
         """One direction, to its end; never raises a ``ProxyError``, for the other direction is told instead."""
         exchange = self._exchange
         try:
             while not self._over:
-                if data:
+                size = len(data)
+                if size:
                     sink.send_all(data, self._write_timeout)
                     self._active_at = _monotonic()
                     if sink is self._client:
-                        exchange.bytes_sent += len(data)
-                data = self._receive(source)
-                if not data:
+                        exchange.bytes_sent += size
+                data = self._receive(source, size >= _BULK and sink.splices)
+                if not len(data):
                     sink.shutdown_write()
                     return
                 self._active_at = _monotonic()
         except ProxyError as error:
             self._fail(error)
 
-    def _receive(self, source: Stream) -> bytes:
+    def _receive(self, source: Stream, bulk: bool) -> bytes | Piped:
         """The next piece; a direction that is silent waits on for as long as the other one is not."""
+        receive = source.recv_piece if bulk else source.recv
         while True:
             deadline = self._active_at + self._idle_timeout
             try:
-                return source.recv(_PIECE, deadline)
+                return receive(_PIECE, deadline)
             except (ReadTimeout, RequestTimeout):
                 if _monotonic() >= self._active_at + self._idle_timeout:
                     raise

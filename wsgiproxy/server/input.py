@@ -14,6 +14,7 @@ from wsgiproxy.errors import ClientError, ContentTooLargeError
 from wsgiproxy.http1.body import BodyReader
 from wsgiproxy.http1.message import Fields
 from wsgiproxy.server.pace import BodySource
+from wsgiproxy.transport.splice import Piped
 
 _DRAIN_BYTES = 256 * 1024  # of a body that the application left unread, before another request
 _DRAIN_SECONDS = 3.0  # the same; whoever is slower gets a new connection
@@ -45,6 +46,15 @@ class RequestInput:
     def read_some(self) -> bytes:
         """The next piece as soon as any is there; ``b""`` at the end. ``ContentTooLargeError`` over the limit."""
         return self._some(-1)
+
+    def read_piece(self) -> bytes | Piped:
+        """As ``read_some``, for a reader who only sends it on: the bytes may stay in the kernel."""
+        reader, source = self._reader, self._source
+        if reader is None or source is None or self._before_read is not None or self._start < len(self._pending):
+            return self.read_some()
+        piece = reader.read_piece(source.receive_piece)
+        self._check_limit(reader)
+        return piece
 
     def interrupt(self) -> None:
         """Make a ``read_some`` that waits raise ``InterruptedWaitError``; the body can be read on afterwards."""
@@ -147,6 +157,9 @@ class RequestInput:
             before_read, self._before_read = self._before_read, None
             before_read()
         piece = reader.read_some()
+        self._check_limit(reader)
+        return piece
+
+    def _check_limit(self, reader: BodyReader) -> None:
         if self._limit is not None and reader.received > self._limit:
             reader.refuse(ContentTooLargeError(f"the request body is longer than {self._limit} bytes"))
-        return piece

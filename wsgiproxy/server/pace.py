@@ -8,12 +8,18 @@ Kestrel's (MinRequestBodyDataRate, MinResponseDataRate). This module must not kn
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from math import inf
+from typing import TypeVar
 
 from wsgiproxy.config import schema
+from wsgiproxy.transport.splice import Piped
 from wsgiproxy.transport.stream import Stream
 
 _monotonic = time.monotonic
+
+
+Received = TypeVar("Received", bytes, bytes | Piped)
 
 
 class Pace:
@@ -27,7 +33,7 @@ class Pace:
         self.response = timeouts.response
         self.rate = limits.min_rate
 
-    def send(self, stream: Stream, data: bytes, over: float = inf) -> None:
+    def send(self, stream: Stream, data: bytes | Piped, over: float = inf) -> None:
         """Send all of ``data``, by the instant ``over`` at the latest."""
         if self.rate:
             late = _monotonic() + self.write + len(data) / self.rate
@@ -52,6 +58,18 @@ class BodySource:
 
     def receive(self, size: int) -> bytes:
         """Up to ``size`` bytes as soon as any are there, ``b""`` at the end; ``RequestTimeout`` where it is late."""
+        return self._receive(self._stream.recv, size)
+
+    def receive_piece(self, size: int) -> bytes | Piped:
+        """The same, of bytes that may stay in the kernel."""
+        return self._receive(self._stream.recv_piece, size)
+
+    def interrupt(self) -> None:
+        """Make the ``receive`` that waits, if there is one, raise ``InterruptedWaitError``."""
+        if self._waiting:
+            self._stream.interrupt()
+
+    def _receive(self, receive: Callable[[int, float], Received], size: int) -> Received:
         pace = self._pace
         started = _monotonic()
         allowed = pace.body
@@ -59,14 +77,9 @@ class BodySource:
             allowed = min(allowed, pace.body + self._received / pace.rate - self._waited)
         self._waiting = True
         try:
-            data = self._stream.recv(size, min(started + allowed, self.over))
+            data = receive(size, min(started + allowed, self.over))
         finally:
             self._waiting = False
             self._waited += _monotonic() - started
         self._received += len(data)
         return data
-
-    def interrupt(self) -> None:
-        """Make the ``receive`` that waits, if there is one, raise ``InterruptedWaitError``."""
-        if self._waiting:
-            self._stream.interrupt()

@@ -4,6 +4,8 @@ The rule of the room: the application's status and headers are checked before a 
 are ours alone, and an answer that cannot be completed as announced is cut, never ended cleanly. The head goes out
 together with the first piece of the body. Beside PEP 3333's, a body object may have
 
+* ``read_piece()``: the next piece of a large body, which may be one that stays in the kernel
+  (``transport.splice.Piped``), ``b""`` at the end; raises what ``__next__`` would;
 * ``is_ready()``: where that is false its first piece will take a while, so the head is sent ahead;
 * ``trailers()``: fields that are written behind the last chunk; ``trailer_names`` announces them in the head;
 * ``run_tunnel(client, early)``: takes over the connection after a 101; ``early`` came right behind the request.
@@ -30,6 +32,7 @@ from wsgiproxy.http1.parser import answer_lines
 from wsgiproxy.http1.writer import checked_field_lines, chunk, is_status, last_chunk, response_head
 from wsgiproxy.server.input import RequestInput
 from wsgiproxy.server.pace import Pace
+from wsgiproxy.transport.splice import WORTH
 from wsgiproxy.transport.stream import Stream
 
 _JOIN_BYTES = 64 * 1024  # a first piece up to this size is copied behind the head to save a system call
@@ -150,6 +153,8 @@ class Response:
         for data in result:
             if data:
                 self.write(data)
+                if self._left != 0 and not self._chunked:
+                    self._pass_on(result)
                 if self._no_body or self._overrun:
                     break
         if not self._head_sent:
@@ -162,6 +167,21 @@ class Response:
             self._stream.shutdown_write()  # the close is the end of the body: over TLS it must be told to be believed
         else:
             self._check_complete()
+
+    def _pass_on(self, result: Any) -> None:
+        """Send what is left of a large body without looking into it, where both sides can do that."""
+        read_piece = getattr(result, "read_piece", None)
+        left = self._left
+        if read_piece is None or self._no_body or (left is not None and left < WORTH) or not self._stream.splices:
+            return
+        while left != 0 and len(piece := read_piece()):
+            if isinstance(piece, bytes) or (left is not None and len(piece) > left):
+                self.write(bytes(piece))
+            else:
+                if left is not None:
+                    self._left = left - len(piece)
+                self._pace.send(self._stream, piece, self._over)
+            left = self._left
 
     def _send_whole(self, data: bytes) -> None:
         """Send head and body where the whole body is known."""

@@ -19,6 +19,7 @@ from gevent.monkey import get_original
 
 from wsgiproxy.errors import ConnectError, ConnectTimeout, ProxyError
 from wsgiproxy.transport.greenlet_stream import GreenletStream
+from wsgiproxy.transport.splice import PipePool
 from wsgiproxy.transport.stream import BACKEND, Event, PeerErrors, Task, connect_failure
 from wsgiproxy.transport.sweeper import Sweeper
 
@@ -36,13 +37,14 @@ class GreenletDriver:
     def __init__(self) -> None:
         self._hub: Any = gevent.get_hub()
         self._sweeper = Sweeper(self._hub.loop)
+        self._pipes = PipePool()
         self._socket: type[socket.socket] = get_original("socket", "socket")
         self._getaddrinfo: Callable[..., Any] = get_original("socket", "getaddrinfo")
 
     def adopt(self, sock: socket.socket, errors: PeerErrors, peer: str) -> GreenletStream:
         """A stream over a connected socket, which it then owns; ``peer`` names the other end in messages."""
         sock.setblocking(False)
-        return GreenletStream(sock, errors, self._sweeper, peer)
+        return GreenletStream(sock, errors, self._sweeper, peer, self._pipes)
 
     def connect_tcp(self, host: str, port: int, deadline: float) -> GreenletStream:
         """A stream to the first of the host's addresses that accepts; each gets an equal share of the time left."""
@@ -95,7 +97,7 @@ class GreenletDriver:
                 code = errno.ECONNREFUSED
             if code:
                 raise ConnectError(f"{peer}: {os.strerror(code)}")
-            return GreenletStream(sock, BACKEND, self._sweeper, peer)
+            return GreenletStream(sock, BACKEND, self._sweeper, peer, self._pipes)
         except BaseException as error:
             if sock is not None:
                 sock.close()

@@ -21,6 +21,7 @@ import gevent
 from greenlet import getcurrent
 
 from wsgiproxy.errors import ProxyError
+from wsgiproxy.transport.splice import Piped, PipePool
 from wsgiproxy.transport.stream import LINGER_NONE, InterruptedWaitError, PeerErrors
 from wsgiproxy.transport.sweeper import Sweeper
 
@@ -37,13 +38,18 @@ class GreenletStream:
     One greenlet may read while another one writes.
     """
 
+    splices = True
+
     __slots__ = (
-        "__weakref__", "_armed", "_errors", "_failure", "_fd", "_hub", "_on_hang_up", "_on_unread", "_peer",
+        "__weakref__", "_armed", "_errors", "_failure", "_fd", "_hub", "_on_hang_up", "_on_unread", "_peer", "_pipes",
         "_read_deadline", "_read_watcher", "_reader", "_recv", "_send", "_sock", "_sweeper", "_write_deadline",
         "_write_watcher", "_writer", "bucket", "swept_at",
     )  # fmt: skip
 
-    def __init__(self, sock: socket.socket, errors: PeerErrors, sweeper: Sweeper, peer: str = "") -> None:
+    def __init__(
+        self, sock: socket.socket, errors: PeerErrors, sweeper: Sweeper, peer: str = "", pipes: PipePool | None = None
+    ) -> None:
+        """``pipes`` is where those for ``recv_piece`` come from; without any it is ``recv``."""
         self._sock: socket.socket | None = sock
         self._fd = sock.fileno()
         self._recv = sock.recv
@@ -52,6 +58,7 @@ class GreenletStream:
         self._peer = peer
         self._hub: Any = gevent.get_hub()
         self._sweeper = sweeper
+        self._pipes = pipes
         self.bucket = 0  # where the sweeper has it; 0: nowhere
         self.swept_at = inf  # the deadline that it was put there for
         self._failure: ProxyError | None = None
@@ -88,6 +95,24 @@ class GreenletStream:
                     self._arm()
                 return data
 
+    def recv_piece(self, size: int, deadline: float) -> bytes | Piped:
+        """As ``recv``, but the bytes stay in the kernel where that can be done."""
+        pipes = self._pipes
+        if pipes is None or not pipes.able:
+            return self.recv(size, deadline)
+        if self._armed:
+            self._wait_readable(deadline)
+        elif self._failure is not None:
+            raise self._failure
+        try:
+            piece = pipes.receive(self._fd, size)
+        except OSError as error:
+            raise self._reset(error) from error
+        if piece is None:  # the end, urgent data (which splice never passes), no pipe, ...: recv sees what it is
+            return self.recv(size, deadline)
+        self._arm()
+        return piece
+
     def recv_now(self, size: int) -> bytes | None:
         """Up to ``size`` bytes that are there already, ``b""`` at the end of the stream, None for nothing yet."""
         if self._failure is not None:
@@ -103,8 +128,11 @@ class GreenletStream:
             self._arm()
         return data
 
-    def send_all(self, data: bytes | memoryview, timeout: float, deadline: float = inf) -> None:
+    def send_all(self, data: bytes | memoryview | Piped, timeout: float, deadline: float = inf) -> None:
         """Send all of ``data`` by ``deadline``; the peer must take some of it every ``timeout`` seconds."""
+        if isinstance(data, Piped):
+            self._send_piped(data, timeout, deadline)
+            return
         if self._failure is not None:
             raise self._failure
         rest = data
@@ -112,10 +140,7 @@ class GreenletStream:
             try:
                 sent = self._send(rest)
             except BlockingIOError:
-                now = _monotonic()
-                if now >= deadline:
-                    raise self._write_timeout() from None
-                self._wait_writable(min(now + timeout, deadline))
+                self._wait_for_room(timeout, deadline)
                 continue
             except OSError as error:
                 raise self._reset(error) from error
@@ -237,6 +262,9 @@ class GreenletStream:
         return self._errors.reset(f"{self._peer}: {error.strerror or error}")
 
     def _write_timeout(self) -> ProxyError:
+        """The error; what the peer did not take must not stay with the kernel once the socket is closed."""
+        if self._sock is not None:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NONE)
         return self._errors.write_timeout(f"{self._peer} did not take the bytes in time")
 
     def _wait_readable(self, deadline: float) -> None:
@@ -253,6 +281,28 @@ class GreenletStream:
             self._reader = None
         if self._failure is not None:
             raise self._failure
+
+    def _send_piped(self, piece: Piped, timeout: float, deadline: float) -> None:
+        try:  # whatever happens: an error that somebody keeps must not keep a pipe
+            while len(piece):
+                if self._failure is not None:
+                    raise self._failure
+                try:
+                    piece.pour(self._fd)
+                except BlockingIOError:
+                    self._wait_for_room(timeout, deadline)
+                except OSError as error:
+                    if self._pipes is None or not self._pipes.is_unable(error):
+                        raise self._reset(error) from error
+                    self.send_all(bytes(piece), timeout, deadline)
+        finally:
+            piece.close()
+
+    def _wait_for_room(self, timeout: float, deadline: float) -> None:
+        now = _monotonic()
+        if now >= deadline:
+            raise self._write_timeout()
+        self._wait_writable(min(now + timeout, deadline))
 
     def _wait_writable(self, deadline: float) -> None:
         if self._failure is not None:

@@ -27,6 +27,7 @@ from wsgiproxy.errors import (
     ResetError,
     WriteTimeout,
 )
+from wsgiproxy.transport.splice import Piped
 
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})  # this process, or machine
 LINGER_NONE = struct.pack("ii", 1, 0)  # socket(7): SO_LINGER on, and for no second: a close is a reset
@@ -60,14 +61,22 @@ class InterruptedWaitError(Exception):
 class Stream(Protocol):
     """One connected socket. One greenlet or thread reads and writes it at a time; ``abort`` may come from any."""
 
+    splices: bool  # a large body for it had best come from another stream's ``recv_piece``
+
     def recv(self, size: int, deadline: float) -> bytes:
         """Up to ``size`` bytes as soon as any are there; ``b""`` at the end of the stream."""
+
+    def recv_piece(self, size: int, deadline: float) -> bytes | Piped:
+        """As ``recv``, for bytes that are only to be sent on: where the driver can, they stay in the kernel."""
 
     def recv_now(self, size: int) -> bytes | None:
         """Up to ``size`` bytes that are there already, ``b""`` at the end of the stream, None for nothing yet."""
 
-    def send_all(self, data: bytes | memoryview, timeout: float, deadline: float = inf) -> None:
-        """Send all of ``data`` by ``deadline``; the peer must take some of it every ``timeout`` seconds."""
+    def send_all(self, data: bytes | memoryview | Piped, timeout: float, deadline: float = inf) -> None:
+        """Send all of ``data`` by ``deadline``; the peer must take some of it every ``timeout`` seconds.
+
+        A piece in a pipe is used up by that, also where it fails.
+        """
 
     def send_now(self, data: bytes) -> None:
         """Send as much of ``data`` as can be sent without a wait, for farewells: the rest, and errors, are dropped."""

@@ -16,6 +16,7 @@ from math import inf
 from typing import Any, TypeVar
 
 from wsgiproxy.errors import ConnectError, ProxyError
+from wsgiproxy.transport.splice import Piped
 from wsgiproxy.transport.stream import BACKEND, LINGER_NONE, SWEEP_INTERVAL, Event, PeerErrors, Task, connect_failure
 
 _AT_ONCE = SWEEP_INTERVAL  # seconds to wait at most for what poll(2) says is there
@@ -34,6 +35,8 @@ class ThreadStream:
     uses it at a time (the socket has one timeout for both ways); ``abort`` may come from any.
     """
 
+    splices = False
+
     def __init__(self, sock: socket.socket, errors: PeerErrors, peer: str = "") -> None:
         """Takes over ``sock``, connected; ``errors`` is what goes wrong at its other end, ``peer`` names that end."""
         self._socket = sock
@@ -49,6 +52,10 @@ class ThreadStream:
         """Up to ``size`` bytes as soon as any are there; ``b""`` at the end of the stream."""
         return self._wait_for(self._socket.recv, size, deadline - time.monotonic(), self._errors.read_timeout)
 
+    def recv_piece(self, size: int, deadline: float) -> bytes:
+        """The same as ``recv``."""
+        return self.recv(size, deadline)
+
     def recv_now(self, size: int) -> bytes | None:
         """Up to ``size`` bytes that are there already, ``b""`` at the end of the stream, None for nothing yet."""
         if self._error is not None:
@@ -57,12 +64,12 @@ class ThreadStream:
             return None
         return self._wait_for(self._socket.recv, size, _AT_ONCE, self._errors.read_timeout)
 
-    def send_all(self, data: bytes | memoryview, timeout: float, deadline: float = inf) -> None:
+    def send_all(self, data: bytes | memoryview | Piped, timeout: float, deadline: float = inf) -> None:
         """Send all of ``data`` by ``deadline``; the peer must take some of it every ``timeout`` seconds.
 
         Not ``sendall``, whose timeout is for the whole: a slow peer that keeps reading is no dead peer.
         """
-        rest = memoryview(data).cast("B")
+        rest = memoryview(bytes(data) if isinstance(data, Piped) else data).cast("B")
         while rest:
             seconds = timeout if deadline == inf else min(timeout, deadline - time.monotonic())
             rest = rest[self._wait_for(self._socket.send, rest, seconds, self._errors.write_timeout) :]

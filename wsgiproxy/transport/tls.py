@@ -16,6 +16,7 @@ from math import inf
 from typing import Any
 
 from wsgiproxy.errors import ConnectTimeout, ProxyError, TlsError
+from wsgiproxy.transport.splice import Piped
 from wsgiproxy.transport.stream import PeerErrors, Stream
 
 _RECORD = 16 * 1024  # bytes of plaintext in one record at the most (RFC 8446 5.1)
@@ -34,6 +35,8 @@ class TlsStream:
 
     The end of the stream is a close_notify (RFC 8446 6.1); a connection that ends without one was cut.
     """
+
+    splices = False
 
     __slots__ = (
         "_closed", "_ended", "_errors", "_established", "_failure", "_incoming", "_inner", "_on_hang_up", "_on_unread",
@@ -152,6 +155,10 @@ class TlsStream:
                 return data
             self._feed(self._inner.recv(_WIRE, deadline))
 
+    def recv_piece(self, size: int, deadline: float) -> bytes:
+        """The same as ``recv``."""
+        return self.recv(size, deadline)
+
     def recv_now(self, size: int) -> bytes | None:
         """Up to ``size`` bytes that are there already, ``b""`` at the end of the stream, None for nothing yet."""
         self._look()
@@ -161,11 +168,13 @@ class TlsStream:
             return self._take(size)
         return b"" if self._ended else None
 
-    def send_all(self, data: bytes | memoryview, timeout: float, deadline: float = inf) -> None:
+    def send_all(self, data: bytes | memoryview | Piped, timeout: float, deadline: float = inf) -> None:
         """Send all of ``data`` by ``deadline``; the peer must take some of it every ``timeout`` seconds.
 
         A send that fails is the last one: it may have left half a record.
         """
+        if isinstance(data, Piped):
+            data = bytes(data)
         if len(data) <= _SLICE:
             self._send_sealed(data, timeout, deadline)
             return

@@ -15,19 +15,20 @@ from math import inf
 from wsgiproxy.config import schema
 from wsgiproxy.errors import (
     BackendProtocolError,
-    ProxyError,
     ResetError,
     TruncatedBodyError,
     WriteTimeout,
 )
-from wsgiproxy.http1.body import BodyReader
+from wsgiproxy.http1.body import BodyReader, Received
 from wsgiproxy.http1.headers import allowed_trailers, without
 from wsgiproxy.http1.message import Fields, ResponseHead
 from wsgiproxy.http1.parser import END_OF_HEAD, parse_response
-from wsgiproxy.http1.writer import chunk, last_chunk, request_head
+from wsgiproxy.http1.writer import request_head
+from wsgiproxy.transport.splice import Piped
 from wsgiproxy.transport.stream import InterruptedWaitError, Stream, Task
 from wsgiproxy.upstream.connector import Connector
-from wsgiproxy.upstream.messages import OnCancel, RequestBody, UpstreamRequest, UpstreamResponse
+from wsgiproxy.upstream.messages import OnCancel, UpstreamRequest, UpstreamResponse
+from wsgiproxy.upstream.upload import Upload
 
 Spawn = Callable[[Callable[[], None], str], Task]
 
@@ -40,72 +41,6 @@ _BODY_EXPECTED = frozenset({"PATCH", "POST", "PUT"})  # say "no body" outright (
 _END_OF_UPLOAD = 5.0  # seconds that an interrupted upload has to end
 
 _monotonic = time.monotonic
-
-
-class Upload:
-    """The request's body on its way, behind its head; it may change hands between two pieces."""
-
-    __slots__ = (
-        "_body", "_chunked", "_data", "_left", "_names", "_piece", "_stopped", "_stream", "_timeout", "broken", "sent",
-        "whole",
-    )  # fmt: skip
-
-    def __init__(
-        self, stream: Stream, head: bytes, request: UpstreamRequest, body: RequestBody, piece: bytes, timeout: float
-    ) -> None:
-        """``piece`` is the body's first, empty only where the whole body is."""
-        self._stream = stream
-        self._data = head  # goes out with the next piece
-        self._body = body
-        self._piece = piece
-        self._chunked = request.framing.chunked
-        self._names = request.trailers
-        self._left = inf if request.framing.length is None else request.framing.length
-        self._timeout = timeout
-        self._stopped = False
-        self.sent = False  # a byte may have left, and the backend may act on it
-        self.whole = False  # the last byte has left
-        self.broken = False  # a piece may have left in part: nothing can follow it
-
-    def send_piece(self) -> None:
-        """Send one piece; the last one, or the end of a chunked body, makes it ``whole``."""
-        piece, data = self._piece, self._data
-        self._data = self._piece = b""
-        self._left = self._left - len(piece) if piece else 0
-        if not self._chunked:
-            data += piece
-        elif piece:
-            data += chunk(piece)
-        else:
-            data += last_chunk(allowed_trailers(self._body.trailers(), self._names))
-        self.sent = self.broken = True
-        self._stream.send_all(data, self._timeout)
-        self.broken = False
-        self.whole = not self._left
-
-    def read_piece(self) -> None:
-        """Wait for the client's next piece; ``InterruptedWaitError`` where ``interrupt`` ends the wait."""
-        self._piece = self._body.read_some()
-
-    def interrupt(self) -> None:
-        """End ``read_piece``."""
-        self._body.interrupt()
-
-    def stop(self) -> None:
-        """Send no further: what is left of the body is left to whoever serves the client."""
-        self._stopped = True
-        self._body.interrupt()
-
-    def send_rest(self) -> None:
-        """For a task: all that is left, until it is whole, or stopped, or either side fails."""
-        try:
-            while not (self.whole or self._stopped):
-                self.read_piece()
-                self.send_piece()
-        except (InterruptedWaitError, ResetError, WriteTimeout):
-            pass  # stopped, or the backend takes no more of it: what it answers counts
-        except ProxyError as error:
-            self._stream.abort(error)  # whoever reads the answer is told
 
 
 class Conversation:
@@ -181,20 +116,15 @@ class Conversation:
         if piece:
             self._piece = b""
             return piece
-        reader = self._reader
-        if reader is None or self._ended or self._stream is None:
-            raise StopIteration
-        try:
-            piece = reader.read_some()
-        except BaseException:
-            self.close()
-            raise
-        if reader.finished:
-            self._reusable = self._reusable and not reader.leftover()
-            self._end()
+        piece = self._read(self._receive)
         if not piece:
             raise StopIteration
         return piece
+
+    def read_piece(self) -> bytes | Piped:
+        """The next piece, which may stay in the kernel; ``b""`` at the end."""
+        piece, self._piece = self._piece, b""
+        return piece or self._read(self._receive_piece)
 
     def is_ready(self) -> bool:
         """Whether the next piece, or the end, can be had without a wait."""
@@ -269,10 +199,31 @@ class Conversation:
     def _deadline(self) -> float:
         return min(_monotonic() + self._read_timeout, self._give_up_at)
 
+    def _read(self, receive: Callable[[int], Received]) -> bytes | Received:
+        """What is to come, by ``receive``; ``b""`` at the end."""
+        reader = self._reader
+        if reader is None or self._ended or self._stream is None:
+            return b""
+        try:
+            piece = reader.read_piece(receive)
+        except BaseException:
+            self.close()
+            raise
+        if reader.finished:
+            self._reusable = self._reusable and not reader.leftover()
+            self._end()
+        return piece
+
     def _receive(self, size: int) -> bytes:
         """For the body's reader; a reset within a body is a cut."""
         try:
             return self._open_stream().recv(size, self._deadline())
+        except ResetError as error:
+            raise TruncatedBodyError(str(error)) from error
+
+    def _receive_piece(self, size: int) -> bytes | Piped:
+        try:
+            return self._open_stream().recv_piece(size, self._deadline())
         except ResetError as error:
             raise TruncatedBodyError(str(error)) from error
 

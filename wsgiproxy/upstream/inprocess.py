@@ -200,6 +200,10 @@ class _Answer:
             raise StopIteration
         return piece
 
+    def read_piece(self) -> bytes:
+        """The next piece, ``b""`` at the end."""
+        return next(self, b"")
+
     def is_ready(self) -> bool:
         """Yes: what an application does before its next piece is its work, not a wait that we could see."""
         return True

@@ -14,6 +14,7 @@ from wsgiproxy.config import schema
 from wsgiproxy.errors import ProxyError
 from wsgiproxy.http1.message import NO_BODY, Fields, Framing
 from wsgiproxy.http1.writer import field_lines
+from wsgiproxy.transport.splice import Piped
 from wsgiproxy.transport.stream import Stream
 
 IDEMPOTENT = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"})  # may be repeated (RFC 9110 9.2.2)
@@ -24,6 +25,9 @@ OnCancel = Callable[[Callable[[ProxyError], None] | None], None]
 
 class RequestBody(Protocol):
     """The client's body, read once from start to end."""
+
+    def read_piece(self) -> bytes | Piped:
+        """As ``read_some``, of a body of known length that is only sent on: its bytes may stay in the kernel."""
 
     def read_some(self) -> bytes:
         """The next piece as soon as any is there; ``b""`` at the end."""
@@ -117,6 +121,9 @@ class ResponseBody(Protocol):
 
     def __next__(self) -> bytes:
         """The next piece, never empty, as soon as any is there."""
+
+    def read_piece(self) -> bytes | Piped:
+        """The next piece, for a reader who only sends it on: its bytes may stay in the kernel; ``b""`` at the end."""
 
     def is_ready(self) -> bool:
         """Whether the next piece, or the end, can be had without a wait."""

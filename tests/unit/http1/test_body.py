@@ -95,6 +95,36 @@ def test_a_sized_body_that_is_cut_is_no_end() -> None:
     assert not reader.finished
 
 
+@pytest.mark.parametrize("framing", [Framing(length=10), UNTIL_CLOSE])
+def test_what_needs_no_look_into_it_is_received_by_whoever_asks(framing: Framing) -> None:
+    reader = reader_of(framing, buffered=b"ab")
+    pieces = [bytearray(b"cdef"), bytearray(b"ghij"), bytearray()]
+    asked: list[int] = []
+
+    def receive(size: int) -> bytearray:
+        asked.append(size)
+        return pieces.pop(0)
+
+    assert reader.read_piece(receive) == b"ab"
+    assert asked == []
+    assert [bytes(reader.read_piece(receive)) for _ in range(3)] == [b"cdef", b"ghij", b""]
+    assert (reader.finished, reader.received, reader.leftover()) == (True, 10, b"")
+    assert asked == [8, 4] if framing.length else [PIECE] * 3
+
+
+def test_a_chunked_body_is_never_received_by_another() -> None:
+    reader = reader_of(CHUNKED, b"3\r\nabc\r\n0\r\n\r\n")
+    assert [reader.read_piece(lambda size: bytearray()) for _ in range(2)] == [b"abc", b""]
+
+
+def test_a_body_that_whoever_asks_finds_cut_is_no_end() -> None:
+    reader = reader_of(Framing(length=10), b"never")
+    for _ in range(2):
+        with pytest.raises(ClientDisconnectedError, match="10 bytes early"):
+            reader.read_piece(lambda size: bytearray())
+    assert reader.failed
+
+
 def test_a_body_until_the_close_ends_there() -> None:
     reader = reader_of(UNTIL_CLOSE, b"b", b"c", buffered=b"a")
     assert read_all(reader) == b"abc"

@@ -62,6 +62,9 @@ def replayable(*pieces: bytes, length: int | None = None, limit: float = inf) ->
         def read_some(self) -> bytes:
             return source.pop(0) if source else b""
 
+        def read_piece(self) -> bytes:
+            return b"piece " + self.read_some()
+
         def interrupt(self) -> None:
             raise InterruptedWaitError
 
@@ -150,6 +153,26 @@ def test_an_unknown_length_is_counted_while_it_is_read() -> None:
     for _ in range(2):
         with pytest.raises(ContentTooLargeError):
             body.read_some()
+
+
+# --- pieces that may stay in the kernel -------------------------------------------------------------------------------
+
+
+def test_the_beginning_is_read_and_kept_and_what_follows_may_stay_in_the_kernel() -> None:
+    body, source = replayable(b"a" * 65_536, b"b", b"c", length=65_538)
+    body.prefetch()
+    assert [body.read_piece(), body.can_rewind] == [b"a" * 65_536, True]
+    body.rewind()
+    assert [body.read_piece(), len(source)] == [b"a" * 65_536, 2]
+    assert [body.read_piece(), body.read_piece()] == [b"piece b", b"piece c"]
+    assert not body.can_rewind
+
+
+def test_a_piece_counts_towards_the_limit() -> None:
+    body, _ = replayable(b"a" * 65_536, b"b" * 100, limit=65_600)
+    assert body.read_piece() == b"a" * 65_536
+    with pytest.raises(ContentTooLargeError):
+        body.read_piece()
 
 
 # --- what is asked of the source --------------------------------------------------------------------------------------

@@ -59,7 +59,8 @@ class TestWaits:
             client = ask(running)
             wait_for(lambda: running.server.connections == 1)
             wait_for(lambda: running.server.connections == 0)
-            assert len(client.rest()) < 50_000_000
+            with pytest.raises(ConnectionResetError):  # what it did not take is not left with the kernel
+                client.rest()
 
     def test_a_client_that_reads_slowly_is_not_cut(self) -> None:
         gate = Gate(size=24_000_000)

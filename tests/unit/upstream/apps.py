@@ -29,6 +29,9 @@ class ScriptedBody:
     def trailers(self) -> Fields:
         return self._trailers
 
+    def read_piece(self) -> bytes:
+        return self.read_some()
+
     def read_some(self) -> bytes:
         self.asked += 1
         piece = self.pieces.pop(0) if self.pieces else b""

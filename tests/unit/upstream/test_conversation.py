@@ -41,6 +41,9 @@ class SlowBody:
         self.pieces.append(piece)
         self._change.set()
 
+    def read_piece(self) -> bytes:
+        return self.read_some()
+
     def read_some(self) -> bytes:
         while not self.pieces:
             self._change.clear()
