@@ -125,7 +125,7 @@ def test_every_disagreement_on_a_case_is_explained(case: RequestCase) -> None:
     assert unexplained(case.data) == []
 
 
-@settings(max_examples=1500, deadline=None, derandomize=True)
+@settings(max_examples=700, deadline=None, derandomize=True)
 @given(data=made.request_bytes())
 def test_every_disagreement_on_a_changed_case_is_explained(data: bytes) -> None:
     assert unexplained(data) == []

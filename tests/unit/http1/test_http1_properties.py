@@ -21,7 +21,7 @@ from wsgiproxy.http1.writer import field_lines, request_head
 TOKEN_CHARACTERS = set(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 FORBIDDEN = set(range(0x20)) - {0x09} | {0x7F}
 METHODS = st.sampled_from(["GET", "HEAD", "POST"])
-some = settings(max_examples=600, deadline=None)
+some = settings(max_examples=300, deadline=None)
 
 
 def check_requests(data: bytes, cuts: list[int]) -> Requests:

@@ -18,7 +18,7 @@ from wsgiproxy.http1 import grammar, lines, parser
 from wsgiproxy.http1.headers import COMMON_ANSWER_NAMES, COMMON_REQUEST_NAMES
 
 END = b"\r\n\r\n"
-many = settings(max_examples=1500, deadline=None)
+many = settings(max_examples=700, deadline=None)
 
 
 @pytest.fixture(name="codec", scope="module")
