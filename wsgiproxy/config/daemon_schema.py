@@ -28,7 +28,12 @@ class Limits(Block, frozen=True):
         Meta(ge=0, description="Connections open at once, more wait in the backlog; 0: no limit (HAProxy maxconn)."),
     ] = 0
     connections_per_client: Annotated[
-        int, Meta(ge=0, description="The same from one client address; 429; 0: no limit (nginx limit_conn: none).")
+        int,
+        Meta(
+            ge=0,
+            description="The same from one client address; 429, but for HTTPS, which is closed without a word: nothing "
+            "can be said before the handshake; 0: no limit (nginx limit_conn: none).",
+        ),
     ] = 0
     min_rate: Annotated[
         int,
@@ -40,7 +45,12 @@ class ClientTimeouts(Block, frozen=True):
     """How long one client may keep a connection waiting."""
 
     header: Annotated[
-        Duration, Meta(gt=0, description="From a request's first byte to the end of its head (nginx: 60s); 408.")
+        Duration,
+        Meta(
+            gt=0,
+            description="From a request's first byte to the end of its head (nginx: 60s); 408. A new connection has as "
+            "long for its PROXY header and TLS handshake, then for its first request to begin, and is closed after it.",
+        ),
     ] = 15.0
     body: Annotated[Duration, Meta(gt=0, description="Between two pieces of the request body (nginx: 60s); 408.")] = (
         60.0
@@ -79,7 +89,7 @@ class ClientCertificates(Block, frozen=True):
 
 
 class ListenerTls(Block, frozen=True):
-    """HTTPS. The files are read anew when they change; connections that are open stay as they are."""
+    """HTTPS. Files that change are read anew, within 5 seconds; connections that are open stay as they are."""
 
     certificates: Annotated[
         tuple[Certificate, ...],

@@ -71,7 +71,10 @@ class Backend(Block, frozen=True):
 class HealthCheck(Block, frozen=True):
     """Active checks of each backend of a pool, on a clock."""
 
-    kind: Annotated[Literal["http", "tcp"], Meta(description="`http` asks for a path; `tcp` only connects.")] = "http"
+    kind: Annotated[
+        Literal["http", "tcp"],
+        Meta(description="`http` asks for a path; `tcp` only connects, with the TLS handshake where it is `https://`."),
+    ] = "http"
     path: Annotated[Target, Meta(description="The request target of the check.")] = "/"
     method: Annotated[Literal["GET", "HEAD", "OPTIONS"], Meta(description="The method of the check.")] = "GET"
     host: Annotated[
@@ -110,7 +113,7 @@ class PoolTimeouts(Block, frozen=True):
 
 
 class BackendTls(Block, frozen=True):
-    """How `https://` backends are spoken to."""
+    """How `https://` backends are spoken to. The files are read on reload only: SIGHUP, or an edit of the YAML."""
 
     verify: Annotated[
         bool, Meta(description="Whether the backend must prove its name; `false` lets anybody answer in its place.")
@@ -157,7 +160,10 @@ class Pool(Block, frozen=True):
     attempts: Annotated[
         int, Meta(ge=1, description="Backends that one request may be tried on, the first included (HAProxy: 4).")
     ] = 3
-    tls: Annotated[BackendTls, Meta(description="How `https://` backends are spoken to.")] = BackendTls()
+    tls: Annotated[
+        BackendTls,
+        Meta(description="How `https://` backends are spoken to; its files are read on reload only."),
+    ] = BackendTls()
     proxy_protocol: Annotated[
         Literal["v1", "v2"] | None,
         Meta(description="Begin each connection with a PROXY header; no connection is used twice then."),

@@ -180,7 +180,10 @@ class Worker:
     def _watch_certificates(self) -> None:
         while True:
             gevent.sleep(CERTIFICATE_INTERVAL)
-            self._reload_certificates()
+            try:
+                self._reload_certificates()
+            except Exception:
+                log.exception("the certificates could not be read anew, by a defect of ours")
 
     def _reload_certificates(self) -> None:
         """Take up certificates that were renewed; those of no use are spoken of once, and the old ones stay."""

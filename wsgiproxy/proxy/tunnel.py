@@ -28,8 +28,8 @@ class Tunnel:
     """The iterable that ``ProxyApp`` returns for a 101; our server calls ``run_tunnel`` instead of iterating."""
 
     __slots__ = (
-        "_active_at", "_backend", "_body", "_client", "_early", "_exchange", "_failed", "_idle_timeout", "_lease",
-        "_over", "_spawn", "_write_timeout",
+        "_active_at", "_backend", "_body", "_client", "_client_left", "_early", "_exchange", "_failed", "_idle_timeout",
+        "_lease", "_over", "_spawn", "_write_timeout",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +58,7 @@ class Tunnel:
         self._write_timeout = min(write_timeout, idle_timeout)
         self._client: Stream | None = None
         self._active_at = 0.0
+        self._client_left = False  # its direction has ended: a backend may then hang up as it likes
         self._over = False  # a failure, or a timeout, has ended it
         self._failed: ProxyError | None = None  # by the backend's fault
 
@@ -71,6 +72,9 @@ class Tunnel:
         """
         self._client = client
         self._active_at = _monotonic()
+        on_cancel = self._exchange.environ.get("wsgiproxy.on_cancel")
+        if on_cancel is not None:
+            on_cancel(self._fail)  # a server that stops: nobody may be reading from the client any more
         answers = self._spawn(self._pump_answers, "tunnel")
         try:
             self._pump(client, self._backend, early)
@@ -85,7 +89,7 @@ class Tunnel:
     def close(self) -> None:
         """Close the backend's connection, release the backend, write the log. Idempotent."""
         self._body.close()
-        self._lease.release(self._failed is not None)
+        self._lease.release(self._failed is not None and not self._client_left)
         self._exchange.finish()
 
     def _pump_answers(self) -> None:
@@ -105,6 +109,7 @@ class Tunnel:
                         exchange.bytes_sent += size
                 data = self._receive(source, size >= _BULK and sink.splices)
                 if not len(data):
+                    self._client_left = self._client_left or source is self._client
                     sink.shutdown_write()
                     return
                 self._active_at = _monotonic()

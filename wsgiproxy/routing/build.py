@@ -102,7 +102,9 @@ def _build_pool(
             health: Health = "healthy" if block.health_check is None else "checking"
             backend = Backend(name, str(address), make(entry.address, address), roster, health)
         elif renewed is not None and is_secure(address):
-            renewed.append((backend, make(entry.address, address)))
+            upstream = make(entry.address, address)
+            upstream.configure(block)  # before any thread can find it: it must not go without a PROXY header once
+            renewed.append((backend, upstream))
         backends.append(backend)
     return Pool(name, block, tuple(backends), roster)
 

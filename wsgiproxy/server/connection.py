@@ -68,7 +68,8 @@ class Connection:
     """A client's connection and the requests that come over it, one after the other."""
 
     __slots__ = (
-        "_base", "_buffer", "_cancel", "_gone", "_head", "_response", "_server", "_stream", "idle", "requests",
+        "_base", "_buffer", "_cancel", "_gone", "_handed_over", "_head", "_response", "_server", "_stream", "idle",
+        "requests",
     )  # fmt: skip
 
     def __init__(self, server: Owner, stream: Stream, base: dict[str, Any]) -> None:
@@ -83,6 +84,7 @@ class Connection:
         self._cancel: Callable[[ProxyError], None] | None = None
         self._response: Response | None = None  # the one under way
         self._gone = False
+        self._handed_over = False  # to a tunnel
         self.idle = True  # between two requests
         self.requests = 0
 
@@ -246,6 +248,7 @@ class Connection:
     def _hand_over(self) -> bytes:
         """Leave the stream to a tunnel, which sees for itself whether the client is there; what came early."""
         self._stream.watch(None)
+        self._handed_over = True  # a hang-up that was seen before is its affair, too
         self._cancel = None
         early, self._buffer = self._buffer, b""
         return early
@@ -288,6 +291,8 @@ class Connection:
             self._server.call_later(_HALF_CLOSE_GRACE, self._cancel_now)
 
     def _cancel_now(self) -> None:
+        if self._handed_over:
+            return
         self._gone = True
         if self._cancel is not None:
             self._cancel(ClientDisconnectedError("the client closed the connection"))

@@ -52,6 +52,7 @@ class RequestInput:
         reader, source = self._reader, self._source
         if reader is None or source is None or self._before_read is not None or self._start < len(self._pending):
             return self.read_some()
+        source.interrupted = False
         piece = reader.read_piece(source.receive_piece)
         self._check_limit(reader)
         return piece
@@ -117,6 +118,7 @@ class RequestInput:
             return True
         if self._source is not None:
             self._source.over = time.monotonic() + _DRAIN_SECONDS
+            self._source.interrupted = False
         limit = reader.received + _DRAIN_BYTES
         try:
             while not reader.finished and reader.received < limit:
@@ -156,6 +158,8 @@ class RequestInput:
         if self._before_read is not None:
             before_read, self._before_read = self._before_read, None
             before_read()
+        if self._source is not None:
+            self._source.interrupted = False
         piece = reader.read_some()
         self._check_limit(reader)
         return piece

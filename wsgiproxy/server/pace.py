@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from wsgiproxy.config import schema
 from wsgiproxy.transport.splice import Piped
-from wsgiproxy.transport.stream import Stream
+from wsgiproxy.transport.stream import InterruptedWaitError, Stream
 
 _monotonic = time.monotonic
 
@@ -45,7 +45,7 @@ class Pace:
 class BodySource:
     """Receives one request's body from the client, which must keep pace."""
 
-    __slots__ = ("_pace", "_received", "_stream", "_waited", "_waiting", "over")
+    __slots__ = ("_pace", "_received", "_stream", "_waited", "_waiting", "interrupted", "over")
 
     def __init__(self, stream: Stream, pace: Pace, received: int) -> None:
         """``received`` is the number of bytes that came with the head."""
@@ -54,6 +54,7 @@ class BodySource:
         self._received = received
         self._waited = 0.0  # seconds that the client has been waited for
         self._waiting = False
+        self.interrupted = False  # since the reader of the body was last asked for a piece
         self.over = inf  # the instant at which all waiting ends
 
     def receive(self, size: int) -> bytes:
@@ -67,9 +68,12 @@ class BodySource:
     def interrupt(self) -> None:
         """Make the ``receive`` that waits, if there is one, raise ``InterruptedWaitError``."""
         if self._waiting:
+            self.interrupted = True
             self._stream.interrupt()
 
     def _receive(self, receive: Callable[[int, float], Received], size: int) -> Received:
+        if self.interrupted:  # bytes ended the wait that was meant, but no piece has come of them
+            raise InterruptedWaitError("the wait was interrupted")
         pace = self._pace
         started = _monotonic()
         allowed = pace.body

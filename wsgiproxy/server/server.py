@@ -116,6 +116,7 @@ class Server:
         self.draining = True
         for connection in list(self._connections):
             connection.cut()
+        self._welcome.close()
         self._wait_empty(1.0)
 
     def reload_certificates(self) -> None:
@@ -182,7 +183,6 @@ class Server:
         stands_for_others = welcome.expects_header(peer)
         if not stands_for_others and not self._admission.admits(peer):
             welcome.turn_away(stream)
-            stream.close()
             return
         connection = Connection(self, stream, environ)
         self._connections.add(connection)

@@ -69,6 +69,8 @@ def load_certificate(context: ssl.SSLContext, certificate: str, key: str | None,
             problem = f"{key or certificate} holds the key of another certificate than {certificate}"
             raise ConfigError(problem, key=key_where) from error
         raise ConfigError(f"{certificate} cannot be used: {_words(error)}", key=where) from error
+    except OSError as error:  # gone since it was read: whoever renews it is not done
+        raise ConfigError(f"{certificate} cannot be used: {error.strerror}", key=where) from error
     except ValueError as error:  # of _no_password
         raise ConfigError(f"{key or certificate} {error}", key=key_where) from error
     try:
@@ -85,6 +87,8 @@ def load_authorities(context: ssl.SSLContext, path: str, config_key: str) -> Non
         context.load_verify_locations(path)
     except ssl.SSLError as error:
         raise ConfigError(f"{path} cannot be used: {_words(error)}", key=config_key) from error
+    except OSError as error:  # gone since it was read
+        raise ConfigError(f"{path} cannot be used: {error.strerror}", key=config_key) from error
 
 
 def make_safe(context: ssl.SSLContext) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from wsgiproxy.errors import ConnectTimeout, ProxyError, TlsError
 from wsgiproxy.transport.splice import Piped
-from wsgiproxy.transport.stream import PeerErrors, Stream
+from wsgiproxy.transport.stream import InterruptedWaitError, PeerErrors, Stream
 
 _RECORD = 16 * 1024  # bytes of plaintext in one record at the most (RFC 8446 5.1)
 # OpenSSL's buffers keep the size that they once had, in idle connections too: larger pieces would cost memory.
@@ -39,8 +39,9 @@ class TlsStream:
     splices = False
 
     __slots__ = (
-        "_closed", "_ended", "_errors", "_established", "_failure", "_incoming", "_inner", "_on_hang_up", "_on_unread",
-        "_outgoing", "_peer", "_ready", "_sending", "_server_name", "_server_side", "_shut", "_ssl",
+        "_closed", "_ended", "_errors", "_established", "_failure", "_incoming", "_inner", "_interrupted",
+        "_on_hang_up", "_on_unread", "_outgoing", "_peer", "_ready", "_sending", "_server_name", "_server_side",
+        "_shut", "_ssl",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +75,7 @@ class TlsStream:
         self._sending = False  # a record may have left in part: nothing can follow it
         self._shut = False  # our close_notify has been made
         self._closed = False
+        self._interrupted = False  # since our user last began to read
         self._on_hang_up: Callable[[bool], None] | None = None
         self._on_unread: Callable[[], None] | None = None
 
@@ -145,6 +147,7 @@ class TlsStream:
 
     def recv(self, size: int, deadline: float) -> bytes:
         """Up to ``size`` bytes as soon as any are there; ``b""`` after the peer's close_notify."""
+        self._interrupted = False
         while True:
             if self._failure is not None:
                 raise self._failure
@@ -153,6 +156,8 @@ class TlsStream:
             data = self._open_record(size)
             if data is not None:
                 return data
+            if self._interrupted:  # what came in its stead was no whole record
+                raise InterruptedWaitError("the wait was interrupted")
             self._feed(self._inner.recv(_WIRE, deadline))
 
     def recv_piece(self, size: int, deadline: float) -> bytes:
@@ -216,6 +221,7 @@ class TlsStream:
 
     def interrupt(self) -> None:
         """Make the wait to read that is under way raise ``InterruptedWaitError``."""
+        self._interrupted = True
         self._inner.interrupt()
 
     def abort(self, error: ProxyError) -> None:

@@ -17,9 +17,11 @@ import gevent.ssl
 import pytest
 
 from tests import certificates
+from tests.loopback import wait_for
 from wsgiproxy.daemon import worker as worker_module
 from wsgiproxy.daemon.worker import Worker, raise_descriptor_limit
 from wsgiproxy.errors import ConfigError
+from wsgiproxy.server.server import Server
 
 CONFIG = """\
 daemon:
@@ -301,6 +303,31 @@ class TestCertificates:
             with gevent.Timeout(10):
                 while self.served(port) == first:
                     gevent.sleep(0.02)
+        finally:
+            worker.close()
+
+    def test_a_defect_of_ours_does_not_end_the_watch(
+        self,
+        folder: Path,
+        authority: certificates.Authority,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        monkeypatch.setattr(worker_module, "CERTIFICATE_INTERVAL", 0.01)
+        looks: list[None] = []
+
+        def look(server: Server) -> None:
+            looks.append(None)
+            raise OSError("unheard of")
+
+        monkeypatch.setattr(Server, "reload_certificates", look)
+        self.write(folder, authority.issue("a.example"))
+        worker = Worker(str(folder / "wsgiproxy.yaml"))
+        try:
+            worker.start()
+            wait_for(lambda: len(looks) > 4, "a look after one that failed")
+            assert "the certificates could not be read anew, by a defect of ours" in caplog.messages
         finally:
             worker.close()
 

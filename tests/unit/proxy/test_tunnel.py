@@ -50,7 +50,8 @@ class Scene:
             for near, errors, name in ((near_client, CLIENT, "the client"), (near_backend, BACKEND, "the backend"))
         ]
         self.logged: list[Exchange] = []
-        self.exchange = Exchange(environ_of(), self.logged.append)
+        self.cancel: Callable[[ProxyError], None] | None = None  # what our server calls when it cuts the connection
+        self.exchange = Exchange(environ_of(**{"wsgiproxy.on_cancel": self.on_cancel}), self.logged.append)
         self.lease = FakeLease()
         self.pumps: list[Any] = []
         self.body = FakeBody([])
@@ -64,6 +65,16 @@ class Scene:
     def spawn(self, function: Callable[[], None], name: str) -> Any:
         self.pumps.append(driver().spawn(function, name))
         return self.pumps[-1]
+
+    def on_cancel(self, cancel: Callable[[ProxyError], None] | None) -> None:
+        self.cancel = cancel
+
+    def cut(self) -> None:
+        """What our server does to a connection when it stops."""
+        error = ClientDisconnectedError("the server has stopped")
+        if self.cancel is not None:
+            self.cancel(error)
+        self.near[0].abort(error)
 
     def run(self, early: bytes) -> None:
         try:
@@ -191,10 +202,27 @@ def test_a_reset_by_the_backend_ends_both_directions_at_once_and_is_told(scene: 
     assert scene.lease.released == [True]
 
 
+def test_a_reset_by_the_backend_after_the_clients_end_is_not_held_against_it(scene: Scene) -> None:
+    scene.client.shutdown(socket.SHUT_WR)
+    assert scene.backend.recv(100) == b""
+    reset(scene.backend)
+    assert isinstance(scene.wait_over(), ResetError)
+    scene.tunnel.close()
+    assert scene.lease.released == [False]
+
+
 def test_a_server_that_stops_ends_both_directions_at_once(scene: Scene) -> None:
     scene.backend.sendall(b"hello")
     assert scene.client.recv(100) == b"hello"
-    scene.near[0].abort(ClientDisconnectedError("the server has stopped"))
+    scene.cut()
+    assert scene.wait_over() is None
+    assert scene.exchange.reason == "client_disconnected"
+
+
+def test_a_server_that_stops_ends_a_tunnel_that_nobody_reads_the_client_of(scene: Scene) -> None:
+    scene.client.shutdown(socket.SHUT_WR)
+    assert scene.backend.recv(100) == b""
+    scene.cut()
     assert scene.wait_over() is None
     assert scene.exchange.reason == "client_disconnected"
 

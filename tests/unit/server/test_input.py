@@ -3,15 +3,20 @@ from __future__ import annotations
 import io
 import time
 import tracemalloc
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsgiproxy.config import schema
 from wsgiproxy.errors import BadRequestError, ClientDisconnectedError, ContentTooLargeError
 from wsgiproxy.http1.body import PIECE, BodyReader
 from wsgiproxy.http1.message import CHUNKED, Framing
 from wsgiproxy.server.input import RequestInput
+from wsgiproxy.server.pace import BodySource, Pace
+from wsgiproxy.transport.stream import InterruptedWaitError
 
 TEXT = b"one\ntwo two\n\nfour\nlast"
 
@@ -136,3 +141,47 @@ def test_a_body_read_byte_by_byte_costs_linear_time() -> None:
     started = time.process_time()
     assert sum(1 for _ in iter(lambda: body.read(1), b"")) == 2 * PIECE
     assert time.process_time() - started < 2
+
+
+class Dripping:
+    """A client whose bytes come one by one; ``body`` is interrupted in the wait for the fourth, which is quicker."""
+
+    body: RequestInput
+
+    def __init__(self, data: bytes) -> None:
+        self.left = io.BytesIO(data)
+
+    def recv(self, size: int, deadline: float) -> bytes:
+        if self.left.tell() == 3:
+            self.body.interrupt()
+        return self.left.read(1)
+
+    recv_piece = recv
+
+    def interrupt(self) -> None:
+        """Too late: the wait has ended with a byte."""
+
+
+def dripping_input(data: bytes) -> RequestInput:
+    client: Any = Dripping(data)
+    source = BodySource(client, Pace(schema.ClientTimeouts(), schema.Limits()), 0)
+    reader = BodyReader(CHUNKED, b"", source.receive, BadRequestError, ClientDisconnectedError)
+    body = client.body = RequestInput(reader, source=source)
+    return body
+
+
+@pytest.mark.parametrize("read", [RequestInput.read_some, RequestInput.read_piece])
+def test_an_interrupt_is_not_lost_on_a_client_that_drips_and_the_body_can_be_read_on(
+    read: Callable[[RequestInput], bytes],
+) -> None:
+    body = dripping_input(b"5;a=b\r\nhello\r\n0\r\n\r\n")
+    with pytest.raises(InterruptedWaitError):
+        read(body)
+    assert b"".join(iter(lambda: read(body), b"")) == b"hello"
+
+
+def test_what_an_interrupted_reader_left_can_be_read_away() -> None:
+    body = dripping_input(b"5;a=b\r\nhello\r\n0\r\n\r\n")
+    with pytest.raises(InterruptedWaitError):
+        body.read_some()
+    assert body.read_away()

@@ -128,3 +128,18 @@ def test_only_a_wait_for_the_body_is_interrupted() -> None:
     assert wire.interrupted == 1
     source.interrupt()
     assert wire.interrupted == 1
+
+
+def test_an_interrupt_that_bytes_were_quicker_than_ends_the_next_wait() -> None:
+    class Quicker(Wire):
+        def recv(self, size: int, deadline: float) -> bytes:
+            source.interrupt()
+            return super().recv(size, deadline)
+
+    source = source_of(Quicker(b"5;", b"a"), pace_of(240))
+    assert source.receive(10) == b"5;"
+    for _ in range(2):  # until whoever reads the body asks for a piece anew
+        with pytest.raises(InterruptedWaitError):
+            source.receive(10)
+    source.interrupted = False
+    assert source.receive(10) == b"a"

@@ -116,3 +116,31 @@ class TestTunnels:
             assert drain.get() is False
             assert client.is_closed()
         assert echo.closed == 1
+
+    def test_a_half_close_before_the_answer_is_the_tunnels_affair(self) -> None:
+        errors: list[ProxyError] = []
+        over = gevent.event.Event()
+
+        class Talking:
+            def run_tunnel(self, client: Any, early: bytes) -> None:
+                environ["wsgiproxy.on_cancel"](errors.append)
+                client.send_all(early, 5.0)
+                over.wait()
+
+        def app(given: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+            environ.update(given)
+            gevent.sleep(0.1)  # the hang-up is seen now, and its grace ends within the tunnel
+            start_response("101 Switching Protocols", [("Upgrade", "echo")])
+            return Talking()
+
+        environ: dict[str, Any] = {}
+        with serving(app) as running:
+            client = running.client()
+            client.send(self.REQUEST + b"early")
+            client.sock.shutdown(1)
+            assert client.read_to(b"\r\n\r\n").startswith(b"HTTP/1.1 101 ")
+            gevent.sleep(0.6)  # a hang-up would be noticed by now
+            assert errors == []
+            running.server._connections.copy().pop().cut()
+            assert [str(error) for error in errors] == ["the server has stopped"]
+            over.set()

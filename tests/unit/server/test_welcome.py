@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gevent
+import gevent.socket
 import pytest
 
-from tests.loopback import Client, Serving, serving, wait_for
+from tests.loopback import PATIENCE, Client, Serving, serving, wait_for
 from wsgiproxy.config import schema
+from wsgiproxy.server import welcome as module
 from wsgiproxy.transport.proxy_protocol import LOCAL_V2, UNKNOWN_V1, encode_v1, encode_v2
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -117,6 +120,7 @@ def test_clients_are_counted_by_the_address_that_the_header_names() -> None:
         assert first.answer().status == 200
         second.send(encode_v1(*ENDS))
         assert second.rest().startswith(b"HTTP/1.1 429 ")
+        second.sock.close()
         third.send(encode_v1("192.0.2.2", *ENDS[1:]) + GET)
         assert third.answer().status == 200
         first.sock.close()
@@ -132,3 +136,94 @@ def test_a_stop_cuts_whoever_is_not_yet_welcome(trusting: Serving) -> None:
     wait_for(lambda: trusting.server.connections == 3)
     trusting.server.close()
     assert all(client.is_closed() for client in clients)
+
+
+class TestTurnedAway:
+    """A client with too many connections is told so, whatever it sends, and cannot stay for long."""
+
+    ONE = schema.Limits(connections_per_client=1)
+    POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
+
+    @pytest.fixture(name="full")
+    def fixture_full(self) -> Iterator[Serving]:
+        with serving(ends_app, limits=self.ONE) as running:
+            assert running.client().get().status == 200
+            yield running
+
+    @staticmethod
+    def parting(running: Serving) -> int:
+        return len(running.server._welcome._parting)
+
+    @staticmethod
+    def turned_away(running: Serving, before: bytes = b"") -> Client:
+        """A client who has been answered, and has not looked at it."""
+        client = running.client()
+        client.send(before)
+        gevent.socket.wait_read(client.sock.fileno(), PATIENCE)
+        return client
+
+    def test_a_client_that_sends_a_body_after_its_head_is_told(self, full: Serving) -> None:
+        client = self.turned_away(full)
+        client.send(self.POST)
+        gevent.sleep(0)
+        for _ in range(10):
+            client.send(bytes(10_000))
+        assert client.rest().startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
+        assert (self.parting(full), full.server.connections) == (1, 1)
+        client.sock.close()
+        wait_for(lambda: not self.parting(full))
+
+    def test_behind_a_proxy_header_too(self) -> None:
+        with serving(ends_app, proxy_protocol=("127.0.0.1/32",), limits=self.ONE) as running:
+            first = running.client()
+            first.send(encode_v1(*ENDS) + GET)
+            assert first.answer().status == 200
+            client = self.turned_away(running, encode_v1(*ENDS))
+            for piece in (self.POST, bytes(50_000), bytes(50_000)):
+                client.send(piece)
+                gevent.sleep(0)
+            assert client.rest().startswith(b"HTTP/1.1 429 ")
+            client.sock.close()
+            wait_for(lambda: running.server.connections == 1)
+
+    def test_who_does_not_go_is_waited_for_a_moment(self, full: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "_PARTING_SECONDS", 0.05)
+        client = self.turned_away(full)
+        assert self.parting(full) == 1
+        wait_for(lambda: not self.parting(full))
+        assert client.rest().startswith(b"HTTP/1.1 429 ")
+
+    def test_who_sends_without_an_end_is_cut(self, full: Serving) -> None:
+        client = self.turned_away(full)
+        with pytest.raises(OSError, match=r"reset|[Bb]roken pipe"):
+            for _ in range(100):
+                client.send(bytes(1_000_000))
+        assert not self.parting(full)
+
+    def test_only_a_few_are_waited_for_at_once_and_the_latest_are(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "_MOST_PARTING", 3)
+        with serving(ends_app, limits=self.ONE) as running:
+            assert running.client().get().status == 200
+            clients = []
+            for _ in range(10):
+                clients.append(self.turned_away(running))
+                assert self.parting(running) <= 3
+            for client in clients[-3:]:
+                for _ in range(2):
+                    client.send(self.POST)
+                    gevent.sleep(0)
+            assert [client.rest()[:12] for client in clients] == [b"HTTP/1.1 429"] * 10
+
+    def test_where_there_may_be_few_connections_few_are_waited_for(self) -> None:
+        limits = schema.Limits(connections=16, connections_per_client=1)
+        with serving(ends_app, limits=limits) as running:
+            assert running.client().get().status == 200
+            clients = [self.turned_away(running) for _ in range(5)]
+            assert self.parting(running) == 2
+            assert all(client.rest().startswith(b"HTTP/1.1 429 ") for client in clients)
+
+    def test_a_server_that_stops_waits_for_none(self, full: Serving) -> None:
+        client = self.turned_away(full)
+        full.server.close()
+        wait_for(lambda: not self.parting(full))
+        assert client.rest().startswith(b"HTTP/1.1 429 ")

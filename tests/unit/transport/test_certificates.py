@@ -9,7 +9,8 @@ import pytest
 
 from tests.certificates import DAYS, Authority, openssl, request
 from wsgiproxy.errors import ConfigError
-from wsgiproxy.transport.certificates import Facts, load_certificate, read_facts, signature
+from wsgiproxy.transport import certificates as module
+from wsgiproxy.transport.certificates import Facts, load_authorities, load_certificate, read_facts, signature
 
 
 @pytest.fixture(name="authority")
@@ -68,3 +69,28 @@ def test_a_weak_key_is_refused_where_it_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"{certificate} cannot be used: ee key too small") as caught:
         load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), str(certificate), str(key), "tls")
     assert caught.value.key == "tls.certificate"
+
+
+@pytest.fixture(name="renewer")
+def fixture_renewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who takes each file away right after it was looked into, as between an unlink and a write."""
+    look = module._read
+
+    def look_and_lose(path: str, config_key: str) -> str:
+        text = look(path, config_key)
+        os.unlink(path)
+        return text
+
+    monkeypatch.setattr(module, "_read", look_and_lose)
+
+
+@pytest.mark.usefixtures("renewer")
+def test_a_file_that_goes_while_it_is_loaded_is_a_mistake_as_any_other(authority: Authority) -> None:
+    leaf = authority.issue("a.example")
+    with pytest.raises(ConfigError, match=f"{leaf.certificate} cannot be used: No such file or directory$") as caught:
+        load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), str(leaf.certificate), str(leaf.key), "tls")
+    assert caught.value.key == "tls.certificate"
+    believed = str(authority.certificate)
+    with pytest.raises(ConfigError, match=f"{believed} cannot be used: No such file or directory$") as caught:
+        load_authorities(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), believed, "tls.ca")
+    assert caught.value.key == "tls.ca"

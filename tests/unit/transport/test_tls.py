@@ -359,6 +359,27 @@ def test_an_interrupted_wait_ends_and_the_stream_goes_on(watched: TlsPair) -> No
     assert watched.stream.recv(1, soon()) == b"x"
 
 
+def test_an_interrupt_is_not_lost_where_what_comes_is_no_whole_record(watched: TlsPair) -> None:
+    class Dripping:
+        """The stream underneath, which takes a byte at a time, and is interrupted once that is there."""
+
+        def recv(self, size: int, deadline: float) -> bytes:
+            data = watched.inner.recv(1, deadline)
+            watched.stream.interrupt()
+            return data
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(watched.inner, name)
+
+    watched.peer.sendall(b"hello")
+    watched.stream._inner = Dripping()  # type: ignore[assignment]
+    for _ in range(2):
+        with pytest.raises(InterruptedWaitError):
+            watched.stream.recv(100, soon())
+    watched.stream._inner = watched.inner
+    assert watched.stream.recv(100, soon()) == b"hello"
+
+
 def test_a_stream_that_nobody_watches_any_more_is_left_alone(watched: TlsPair) -> None:
     told: list[object] = []
     watched.stream.watch(told.append)

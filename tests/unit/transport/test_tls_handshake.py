@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import ssl
 import subprocess
@@ -113,6 +114,28 @@ def test_a_certificate_for_an_address_is_verified_as_one(kind: str, authority: A
         pair = TlsPair(kind, client_context(authority), name=name)
         pair.shake_hands(server_context(leaf))
         pair.close()
+
+
+@pytest.mark.parametrize(
+    ("carried", "asked"),
+    [
+        (("127.0.0.1", "::1"), "127.0.0.2"),
+        (("127.0.0.1", "::1"), "::2"),
+        (("127.0.0.1", "::1"), NAME),
+        ((NAME, "b.example"), "127.0.0.1"),
+        ((NAME, "b.example"), "c.example"),
+        ((NAME, "b.example"), f"www.{NAME}"),
+        (("*.c.example",), "www.b.c.example"),
+        (("*.c.example",), "c.example"),
+    ],
+)
+def test_an_address_or_a_name_that_a_certificate_does_not_carry_is_refused(
+    kind: str, authority: Authority, carried: tuple[str, ...], asked: str
+) -> None:
+    pair = TlsPair(kind, client_context(authority), name=asked)
+    with pytest.raises(TlsError, match=f"certificate verify failed: .*mismatch.*'{re.escape(asked)}'"):
+        pair.shake_hands(server_context(authority.issue(*carried)))
+    pair.close()
 
 
 def test_a_chain_below_the_authority_is_followed(kind: str, authority: Authority) -> None:
