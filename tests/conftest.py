@@ -13,9 +13,17 @@ from typing import NoReturn, Protocol
 
 import pytest
 
+from tests.house.compiled import stale
 from tests.processes import OUTPUT_TAIL, Process
 
 PROCESSES: pytest.StashKey[list[Process]] = pytest.StashKey()
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_sessionstart() -> None:
+    """Refuse to test compiled modules that hide a newer source."""
+    if not os.environ.get("WSGIPROXY_PURE") and (modules := stale(ROOT)):
+        pytest.exit(f"older than their source: {', '.join(modules)}; run `pip install -e .` again, or remove them", 2)
 
 
 class Start(Protocol):

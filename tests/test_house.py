@@ -6,6 +6,7 @@ could not fail is noticed. The checkers themselves are in ``tests/house``.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import floors, state, text
+from tests.house import compiled, floors, state, text
 from tests.house.sources import Source, read
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,6 +54,16 @@ def test_every_module_stands_on_a_floor(package: list[Source]) -> None:
 
 def test_imports_only_go_down(package: list[Source]) -> None:
     hold(floors.upward_imports(package))
+
+
+def test_compiled_classes_have_the_attributes_of_their_source(package: list[Source]) -> None:
+    layouts = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "wsgiproxy").rglob("*.pxd")}
+    assert layouts
+    hold(compiled.layouts_that_differ(package, layouts))
+
+
+def test_what_has_a_layout_is_compiled_and_what_is_compiled_is_there() -> None:
+    hold(compiled.unbuilt_layouts(ROOT))
 
 
 def test_the_server_and_the_proxy_do_not_know_one_another(package: list[Source]) -> None:
@@ -257,3 +268,22 @@ def name(value: object) -> str:
 def test_no_checker_finds_fault_with_a_plain_module() -> None:
     source = Source.of("wsgiproxy/pool/a.py", RIGHT.lstrip())
     assert [violation for check in {check for check, *_ in WRONG} for violation in check([source])] == []
+
+
+def test_a_layout_that_forgets_an_attribute_is_found() -> None:
+    source = Source.of("wsgiproxy/a/b.py", 'class C:\n    __slots__ = ("kept", "forgotten")\n')
+    layouts = {"wsgiproxy/a/b.pxd": "cdef class C:\n    cdef public long long kept, invented\n    cdef dict kept\n"}
+    assert compiled.layouts_that_differ([source], layouts) == [
+        "wsgiproxy/a/b.pxd:1: C differs from its __slots__ in forgotten, invented"
+    ]
+
+
+def test_a_compiled_module_that_is_older_than_its_source_is_found(tmp_path: Path) -> None:
+    (tmp_path / "wsgiproxy").mkdir()
+    library, source = tmp_path / "wsgiproxy" / "a.cpython-311.so", tmp_path / "wsgiproxy" / "a.py"
+    for path, at in ((source, 1000), (library, 2000)):
+        path.touch()
+        os.utime(path, (at, at))
+    assert compiled.stale(tmp_path) == []
+    os.utime(source, (3000, 3000))
+    assert compiled.stale(tmp_path) == ["wsgiproxy/a.cpython-311.so"]

@@ -7,6 +7,7 @@ is fetched when it is asked for.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["ProxyApp", "__version__"]
 
 __version__ = "0.1.0"
+
+if os.environ.get("WSGIPROXY_PURE"):
+    importlib.import_module("wsgiproxy.pure").keep_compiled_parts_out()
 
 
 def __getattr__(name: str) -> Any:

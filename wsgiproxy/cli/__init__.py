@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def version() -> str:
     """What runs, in one line."""
     gevent = importlib.metadata.version("gevent")
-    return f"wsgiproxy {wsgiproxy.__version__} (parser: {CODEC}, Python {platform.python_version()}, gevent {gevent})"
+    return f"wsgiproxy {wsgiproxy.__version__} ({CODEC}, Python {platform.python_version()}, gevent {gevent})"
 
 
 def _make_parser() -> argparse.ArgumentParser:

@@ -3,7 +3,7 @@
 
 What every browser and every backend sends is read here; what is rare, and everything that is wrong, is left to the pure
 modules, which decide. So there is one grammar, and this module may be faster but never different. Each index into a
-head is compared with the head's size before it is used.
+head is compared with the head's size before it is used. What is put together is put together on the stack: another thread may parse meanwhile.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -12,8 +12,10 @@ from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.string cimport memcmp, memcpy
 
+from wsgiproxy.http1.framing cimport request_framing, response_framing
+from wsgiproxy.http1.message cimport Framing, RequestHead, ResponseHead
+
 from wsgiproxy.http1 import grammar, lines
-from wsgiproxy.http1.framing import request_framing, response_framing
 from wsgiproxy.http1.headers import (
     COMMON_ANSWER_NAMES,
     COMMON_REQUEST_NAMES,
@@ -22,7 +24,7 @@ from wsgiproxy.http1.headers import (
     environ_key,
     forwardable,
 )
-from wsgiproxy.http1.message import NO_BODY, RequestHead, ResponseHead
+from wsgiproxy.http1.message import NO_BODY
 
 cdef extern from "Python.h":
     int PyUnicode_KIND(object text)
@@ -96,6 +98,7 @@ cdef bint is_plain_host(const char *text, Py_ssize_t size) noexcept:
 
 cdef object read_request(bytes data, Py_ssize_t max_fields, Py_ssize_t max_target):
     """The head, or None where ``grammar`` has to look."""
+    global learned
     cdef const char *text = PyBytes_AS_STRING(data)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(data), at = 0, begin, path_end, end, count = 0, length_of_value
     cdef Line line
@@ -103,9 +106,11 @@ cdef object read_request(bytes data, Py_ssize_t max_fields, Py_ssize_t max_targe
     cdef PyObject *there
     cdef int option, what, found
     cdef bint keep_alive = True, expect = False
-    cdef str target, path, query, value, host = None, length = None, coding = None
+    cdef str target, path, query, value, name, key, host = None, length = None, coding = None
     cdef dict environ = {}
-    cdef list fields = []
+    cdef RequestHead head
+    cdef char room[ROOM]
+    cdef Py_ssize_t put = 0
 
     while at < size and at < 8 and classes[<unsigned char>text[at]] & UPPER:
         at += 1
@@ -141,14 +146,20 @@ cdef object read_request(bytes data, Py_ssize_t max_fields, Py_ssize_t max_targe
         value = latin1(text + line.value, length_of_value)
         entry = look_up(request_names, text + line.name, line.name_end - line.name)
         if entry != NULL:
-            name, key, what = <object>entry.name, <object>entry.key, entry.what
+            key, what = <str>entry.key, entry.what
         else:
             name = latin1(text + line.name, line.name_end - line.name)
             key = environ_key(name)
             if not key or key in own_keys:  # the field is unfit, or one of those below in an unusual spelling
                 return None
-            what = FORWARDED
-        fields.append((name, value))
+            what = FORWARDED if forwardable([(name, value)]) else OWN
+            if learned < MOST_LEARNED and line.name_end - line.name < LONGEST_LEARNED:
+                learned += 1
+                add(request_names, name, key, what)
+        if what == FORWARDED:
+            put = put_line(room, put, text + line.name, line.name_end - line.name, text + line.value, length_of_value)
+            if put < 0:
+                return None
         there = PyDict_GetItem(environ, key)
         if there != NULL:
             if what > OWN:
@@ -175,8 +186,14 @@ cdef object read_request(bytes data, Py_ssize_t max_fields, Py_ssize_t max_targe
             expect = True
     if found < 0 or host is None:
         return None
-    framing = NO_BODY if length is None and coding is None else request_framing("HTTP/1.1", length, coding)
-    return RequestHead(method, target, "HTTP/1.1", path, query, host, fields, environ, framing, keep_alive, expect)
+    head = RequestHead.__new__(RequestHead)
+    head.method, head.target, head.version, head.host = method, target, "HTTP/1.1", host
+    head.path, head.query = path, query
+    head.framing = NO_BODY if length is None and coding is None else request_framing("HTTP/1.1", length, coding)
+    head.environ, head.keep_alive, head.expect_continue = environ, keep_alive, expect
+    head.lines = latin1(room, put)
+    head._data = data
+    return head
 
 
 cdef object read_response(bytes data, str method, Py_ssize_t max_fields):
@@ -189,6 +206,8 @@ cdef object read_response(bytes data, str method, Py_ssize_t max_fields):
     cdef bint keep_alive = True, connection = False
     cdef str reason, length = None, coding = None
     cdef list fields = []
+    cdef Framing framing
+    cdef ResponseHead head
 
     if size < 17 or memcmp(text, b"HTTP/1.1 ", 9) != 0 or text[12] != b" ":
         return None
@@ -242,7 +261,10 @@ cdef object read_response(bytes data, str method, Py_ssize_t max_fields):
     framing = response_framing(method, status, "HTTP/1.1", length, coding)
     if framing.until_close or (framing.length == 0 and (coding is not None or (length is not None and length != "0"))):
         keep_alive = False
-    return ResponseHead(status, reason, "HTTP/1.1", fields, framing, keep_alive)
+    head = ResponseHead.__new__(ResponseHead)
+    head.status, head.reason, head.version, head.upgrade = status, reason, "HTTP/1.1", ""
+    head.fields, head.framing, head.keep_alive = fields, framing, keep_alive
+    return head
 
 
 cdef bint is_own_answer_name(str name):
@@ -258,7 +280,7 @@ cdef inline const char *bytes_of(object text, Py_ssize_t *size) noexcept:
     return <const char *>PyUnicode_DATA(text)
 
 
-cdef inline Py_ssize_t put_line(Py_ssize_t at, const char *name, Py_ssize_t name_size, const char *value,
+cdef inline Py_ssize_t put_line(char *room, Py_ssize_t at, const char *name, Py_ssize_t name_size, const char *value,
                                 Py_ssize_t value_size) noexcept:
     """Put a line into the room at ``at``; where the next one begins, -1 where there is not room enough."""
     if name_size > ROOM or value_size > ROOM or at + name_size + value_size + 4 > ROOM:
@@ -280,6 +302,7 @@ cdef object put_forwardable(list fields):
     cdef const char *name
     cdef const char *value
     cdef Known *entry
+    cdef char room[ROOM]
     for field in fields:
         name = bytes_of((<tuple>field)[0], &name_size)
         value = bytes_of((<tuple>field)[1], &value_size)
@@ -288,7 +311,7 @@ cdef object put_forwardable(list fields):
         entry = look_up(request_names, name, name_size)
         if (entry.what != FORWARDED) if entry != NULL else not forwardable([field]):
             continue
-        at = put_line(at, name, name_size, value, value_size)
+        at = put_line(room, at, name, name_size, value, value_size)
         if at < 0:
             return None
     return latin1(room, at)
@@ -301,6 +324,7 @@ cdef object put_answer(list fields, bint bare):
     cdef const char *value
     cdef Known *entry
     cdef bint dated = False
+    cdef char room[ROOM]
     length = None
     for field in fields:
         if type(field) is not tuple or len(<tuple>field) != 2:
@@ -327,7 +351,7 @@ cdef object put_answer(list fields, bint bare):
         for index in range(value_size):
             if not classes[<unsigned char>value[index]] & VALUE:
                 return None
-        at = put_line(at, name, name_size, value, value_size)
+        at = put_line(room, at, name, name_size, value, value_size)
         if at < 0:
             return None
     return latin1(room, at), length, dated

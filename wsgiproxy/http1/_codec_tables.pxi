@@ -21,7 +21,9 @@ cdef enum:  # what a known name stands for
 
 cdef enum:
     SLOTS = 1024  # of a table of known names: a power of two, well over four times their number
-    ROOM = 65536  # bytes of lines that are put together here
+    MOST_LEARNED = 256  # unknown request names that are kept in mind, each in the spelling that it came in
+    LONGEST_LEARNED = 64  # bytes of such a name
+    ROOM = 32768  # bytes of lines that are put together here
 
 cdef struct Known:
     const char *text
@@ -34,7 +36,7 @@ cdef unsigned char classes[256]
 cdef Known request_names[SLOTS]
 cdef Known answer_names[SLOTS]
 cdef list keep = []  # the objects that the tables point to
-cdef char room[ROOM]
+cdef int learned = 0
 cdef frozenset own_keys = frozenset(environ_key(name) for name in OWN_REQUEST_NAMES)
 cdef dict methods = {name.encode(): name for name in ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")}
 

@@ -44,8 +44,8 @@ def request_framing(version: str, length: str | None, transfer_encoding: str | N
     if coding == "chunked":
         return CHUNKED
     *others, last = [part.strip(" \t") for part in coding.split(",")]
-    legal = all(_CODING.fullmatch(part) for part in (*others, last))
-    if legal and "chunked" not in others and (last == "chunked" or not others):
+    illegal = [part for part in (*others, last) if _CODING.fullmatch(part) is None]
+    if not illegal and "chunked" not in others and (last == "chunked" or not others):
         raise NotImplementedByProxyError(f"transfer coding not supported: {transfer_encoding[:40]!r}")
     raise BadRequestError(f"Transfer-Encoding is not chunked: {transfer_encoding[:40]!r}")
 

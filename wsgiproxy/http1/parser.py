@@ -1,18 +1,14 @@
 """The one door to parsing: the compiled codec where it was built, the pure grammar elsewhere.
 
 Both read the same language: ``_codec`` reads what is usual and leaves all else, every refusal included, to ``grammar``.
-``WSGIPROXY_PURE=1`` in the environment keeps the codec out, to compare the two; ``CODEC`` says which one is in use.
+``CODEC`` says which one is in use; ``pure`` keeps the other one out.
 """
 
 from __future__ import annotations
 
-import os
-
 from wsgiproxy.http1.grammar import END_OF_HEAD, check_partial, parse_trailers
 
 try:
-    if os.environ.get("WSGIPROXY_PURE"):
-        raise ImportError("kept out by WSGIPROXY_PURE")
     from wsgiproxy.http1._codec import answer_lines, forwardable_lines, parse_request, parse_response
 
     CODEC = "compiled"
@@ -20,7 +16,7 @@ except ImportError:
     from wsgiproxy.http1.grammar import parse_request, parse_response
     from wsgiproxy.http1.lines import answer_lines, forwardable_lines
 
-    CODEC = "pure"
+    CODEC = "pure Python"
 
 __all__ = [
     "CODEC", "END_OF_HEAD", "answer_lines", "check_partial", "forwardable_lines", "parse_request", "parse_response",

@@ -15,6 +15,7 @@ import msgspec
 from wsgiproxy.proxy.exchange import Exchange
 
 _encode_json = msgspec.json.Encoder().encode
+_PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\')
 
 
 def formatter(name: str, write: Callable[[str], None]) -> Callable[[Exchange], None] | None:
@@ -40,7 +41,7 @@ def combined_line(exchange: Exchange) -> str:
         f"{exchange.address or '-'} - {_word(environ.get('REMOTE_USER'))} [{_local_time(int(time.time()))}] "
         f'"{request}" {exchange.status} {exchange.bytes_sent} "{referer}" "{agent}" '
         f"{_word(exchange.route)} {exchange.pool or '-'} {exchange.backend or '-'} {exchange.attempts} "
-        f"{_first_byte(exchange):.3f} {exchange.ended_at - exchange.started_at:.3f} {exchange.reason}"
+        f"{_seconds(_first_byte(exchange))} {_seconds(exchange.ended_at - exchange.started_at)} {exchange.reason}"
     )
 
 
@@ -74,8 +75,15 @@ def _first_byte(exchange: Exchange) -> float:
     return exchange.first_byte_at - exchange.started_at if exchange.first_byte_at else 0.0
 
 
+def _seconds(duration: float) -> str:
+    """Three decimals; by hand, since the general conversion of a float shows in a profile."""
+    milliseconds = int(duration * 1000 + 0.5)
+    return f"{milliseconds // 1000}.{milliseconds % 1000:03d}"
+
+
 def _is_plain(text: str) -> bool:
-    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+    """Whether it needs no escapes: printable ASCII, neither a quote nor a backslash."""
+    return text.isascii() and not text.encode("ascii").translate(None, _PLAIN)
 
 
 def _quoted(text: str) -> str:

@@ -66,7 +66,7 @@ class ProxyApp:
             path = normalize_path(head.path)
             if path is None:
                 raise BadRequestError("the path holds an invalid escape, or a NUL")
-            match = table.match(head.host, path.text, head.method, head.fields, head.query)
+            match = table.match(head, path.text)
             if match is None:
                 if self._fallback is not None:
                     return self._fallback(environ, start_response)

@@ -149,16 +149,19 @@ def upstream_request(
         trailers=route.trailers,
         scheme=environ["wsgi.url_scheme"],
     )
-    fields = head.fields if "HTTP_MAX_FORWARDS" not in head.environ else count_hop(head.fields, head)
-    request.lines = forwardable_lines(fields, head.environ.get("HTTP_CONNECTION", ""), table.headers)
+    if head.lines is not None and "HTTP_MAX_FORWARDS" not in head.environ:
+        request.lines = head.lines
+    else:
+        fields = count_hop(head.fields, head)
+        request.lines = forwardable_lines(fields, head.environ.get("HTTP_CONNECTION", ""), table.headers)
     prefix = quote_path(script_name) if script_name else ""
     if table.forwards_plainly:
         request.lines += plain_lines(environ, head, prefix)
     else:
         _tell(request, exchange, table.forwarding, head, prefix)
     if environ.get("wsgiproxy.upgrade"):
-        asked = tokens(head.environ.get("HTTP_UPGRADE", ""))
-        request.upgrade = next((protocol for protocol in asked if protocol in route.upgrades), "")
+        fit = [asked for asked in tokens(head.environ.get("HTTP_UPGRADE", "")) if asked in route.upgrades]
+        request.upgrade = fit[0] if fit else ""
     if route.pool is not None and route.pool.block.proxy_protocol is not None:
         request.client = connection_of(environ, exchange.client)
     elif exchange.client is not None:

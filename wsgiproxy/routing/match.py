@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
 from wsgiproxy.config import schema
-from wsgiproxy.http1.message import Fields
+from wsgiproxy.http1.message import RequestHead
 
 Key = tuple[str, str]  # ("header", lower-case name) or ("query", name)
 
@@ -21,14 +21,17 @@ _MAX_PARAMETERS = 1000  # query parameters that are looked at (werkzeug and Djan
 class RequestFacts:
     """What conditions look at, worked out only when one does."""
 
-    __slots__ = ("_fields", "_headers", "_parameters", "_query", "method")
+    __slots__ = ("_head", "_headers", "_parameters")
 
-    def __init__(self, method: str, fields: Fields, query: str) -> None:
-        self.method = method
-        self._fields = fields
-        self._query = query
+    def __init__(self, head: RequestHead) -> None:
+        self._head = head
         self._headers: dict[str, str] | None = None
         self._parameters: dict[str, str] | None = None
+
+    @property
+    def method(self) -> str:
+        """The request's method."""
+        return self._head.method
 
     def value(self, key: Key) -> str | None:
         """The value at a key of ``Conditions.exact``; None where there is none."""
@@ -40,7 +43,7 @@ class RequestFacts:
         """Fields by lower-case name, repeated ones joined (RFC 9110 5.3)."""
         if self._headers is None:
             headers: dict[str, str] = {}
-            for name, value in self._fields:
+            for name, value in self._head.fields:
                 lower = name.lower()
                 headers[lower] = f"{headers[lower]}, {value}" if lower in headers else value
             self._headers = headers
@@ -50,7 +53,7 @@ class RequestFacts:
     def parameters(self) -> Mapping[str, str]:
         """Query parameters by decoded name; the first of a repeated one counts."""
         if self._parameters is None:
-            query = "&".join(self._query.split("&", _MAX_PARAMETERS)[:_MAX_PARAMETERS])
+            query = "&".join(self._head.query.split("&", _MAX_PARAMETERS)[:_MAX_PARAMETERS])
             pairs = parse_qsl(query, keep_blank_values=True, encoding="utf-8", errors="replace")
             self._parameters = dict(reversed(pairs))
         return self._parameters

@@ -13,7 +13,6 @@ r"""One policy for paths, the same for every host server: what is matched, and w
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 _BAD_ESCAPE = re.compile(r"%(?:00|(?![0-9A-Fa-f]{2}))")
@@ -21,11 +20,17 @@ _SLASH = re.compile(r"%2[Ff]")
 _SLASHES = re.compile(r"//+")
 
 
-class NormalPath(NamedTuple):
+class NormalPath:
     """``raw`` is what is sent on, ``text`` what is matched: decoded, as latin-1 text."""
 
-    raw: str
-    text: str
+    __slots__ = ("raw", "text")
+
+    def __init__(self, raw: str, text: str) -> None:
+        self.raw = raw
+        self.text = text
+
+    def __repr__(self) -> str:
+        return f"<NormalPath {self.raw} as {self.text}>"
 
 
 def normalize_path(raw: str) -> NormalPath | None:

@@ -9,19 +9,20 @@ next one in that order is asked. Looking a route up walks the request's host and
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import NamedTuple
 
 from wsgiproxy.config import schema
 from wsgiproxy.config.networks import Networks
-from wsgiproxy.http1.message import Fields
+from wsgiproxy.http1.message import RequestHead
 from wsgiproxy.pool.pool import Pool
 from wsgiproxy.routing.match import Conditions, Key, RequestFacts
 from wsgiproxy.routing.path import normalize_path
 
 _PLAIN_FORWARDING = schema.Forwarding()
 _WALK_AT_MOST = 8  # candidates of one host and path that are looked at one by one
+_ROOT = ("",)  # the only prefix of any path that has no elements
 
 
 class Route:
@@ -124,8 +125,9 @@ class _HostGroup:
             if regex.fullmatch(path) is not None and (found := bucket.find(facts)) is not None:
                 return found
         prefixes = self._prefixes
-        for prefix in _prefixes_of(path, self._depth) if prefixes else ():
-            if prefix in prefixes and (found := prefixes[prefix].find(facts)) is not None:
+        for prefix in _prefixes_of(path, self._depth) if self._depth else _ROOT:
+            bucket = prefixes.get(prefix)
+            if bucket is not None and (found := bucket.find(facts)) is not None:
                 return found
         return None
 
@@ -195,30 +197,27 @@ class RoutingTable:
     def __repr__(self) -> str:
         return f"<RoutingTable {self.generation}: {len(self.pools)} pools, {len(self._hosts)} hosts>"
 
-    def match(self, host: str, path: str, method: str, fields: Fields, query: str) -> RouteMatch | None:
-        """The route of a request, or None.
-
-        ``host`` is the authority asked for, ``path`` the text of a ``NormalPath``, ``query`` the raw query.
-        """
-        facts = RequestFacts(method, fields, query)
+    def match(self, head: RequestHead, path: str) -> RouteMatch | None:
+        """The route of a request, or None; ``path`` is the text of its ``NormalPath``."""
+        facts = RequestFacts(head)
         if self._hosts or self._wildcards:
-            for group in self._groups_of(_host_name(host)):
+            for group in self._groups_of(_host_name(head.host)):
                 found = group.find(path, facts)
                 if found is not None:
                     return found
         return None if self._any is None else self._any.find(path, facts)
 
-    def _groups_of(self, host: str) -> Iterator[_HostGroup]:
+    def _groups_of(self, host: str) -> list[_HostGroup]:
         """The groups whose pattern fits, the most specific first."""
         group = self._hosts.get(host)
-        if group is not None:
-            yield group
+        groups = [] if group is None else [group]
         if self._wildcards:
             labels = host.rsplit(".", self._labels)
             for first in range(1, len(labels)):
                 group = self._wildcards.get("." + ".".join(labels[first:]))
                 if group is not None:
-                    yield group
+                    groups.append(group)
+        return groups
 
 
 def _first(candidates: Sequence[_Candidate], facts: RequestFacts) -> _Candidate | None:
@@ -228,15 +227,18 @@ def _first(candidates: Sequence[_Candidate], facts: RequestFacts) -> _Candidate 
     return None
 
 
-def _prefixes_of(path: str, depth: int) -> Iterator[str]:
+def _prefixes_of(path: str, depth: int) -> list[str]:
     """The path and its ancestors of at most ``depth`` elements, the longest first, down to the root (``""``)."""
-    elements = path.split("/", depth + 1)[1 : depth + 1]
-    if elements and not elements[-1]:
-        elements.pop()
-    while elements:
-        yield "/" + "/".join(elements)
-        elements.pop()
-    yield ""
+    prefixes = [""]
+    end = 0
+    while len(prefixes) <= depth and end + 1 < len(path):  # a slash at the end begins no element
+        end = path.find("/", end + 1)
+        if end < 0:
+            prefixes.append(path)
+            break
+        prefixes.append(path[:end])
+    prefixes.reverse()
+    return prefixes
 
 
 def _host_name(authority: str) -> str:

@@ -21,6 +21,7 @@ import gevent
 from greenlet import getcurrent
 
 from wsgiproxy.errors import ProxyError
+from wsgiproxy.transport.calls import receive, send
 from wsgiproxy.transport.splice import Piped, PipePool
 from wsgiproxy.transport.stream import LINGER_NONE, InterruptedWaitError, PeerErrors
 from wsgiproxy.transport.sweeper import Sweeper
@@ -42,7 +43,7 @@ class GreenletStream:
 
     __slots__ = (
         "__weakref__", "_armed", "_errors", "_failure", "_fd", "_hub", "_on_hang_up", "_on_unread", "_peer", "_pipes",
-        "_read_deadline", "_read_watcher", "_reader", "_recv", "_send", "_sock", "_sweeper", "_write_deadline",
+        "_read_deadline", "_read_watcher", "_reader", "_sock", "_sweeper", "_write_deadline",
         "_write_watcher", "_writer", "bucket", "swept_at",
     )  # fmt: skip
 
@@ -52,8 +53,6 @@ class GreenletStream:
         """``pipes`` is where those for ``recv_piece`` come from; without any it is ``recv``."""
         self._sock: socket.socket | None = sock
         self._fd = sock.fileno()
-        self._recv = sock.recv
-        self._send = sock.send
         self._errors = errors
         self._peer = peer
         self._hub: Any = gevent.get_hub()
@@ -85,15 +84,15 @@ class GreenletStream:
             elif self._failure is not None:
                 raise self._failure
             try:
-                data = self._recv(size)
-            except BlockingIOError:
-                self._arm()
+                data = receive(self._fd, size)
             except OSError as error:
                 raise self._reset(error) from error
-            else:
-                if not self._armed and data:
-                    self._arm()
-                return data
+            if data is None:
+                self._arm()
+                continue
+            if not self._armed and data:
+                self._arm()
+            return data
 
     def recv_piece(self, size: int, deadline: float) -> bytes | Piped:
         """As ``recv``, but the bytes stay in the kernel where that can be done."""
@@ -118,13 +117,10 @@ class GreenletStream:
         if self._failure is not None:
             raise self._failure
         try:
-            data = self._recv(size)
-        except BlockingIOError:
-            self._arm()
-            return None
+            data = receive(self._fd, size)
         except OSError as error:
             raise self._reset(error) from error
-        if data:
+        if data is None or data:
             self._arm()
         return data
 
@@ -138,21 +134,21 @@ class GreenletStream:
         rest = data
         while True:
             try:
-                sent = self._send(rest)
-            except BlockingIOError:
-                self._wait_for_room(timeout, deadline)
-                continue
+                sent = send(self._fd, rest)
             except OSError as error:
                 raise self._reset(error) from error
-            if sent == len(rest):
+            if sent is None:
+                self._wait_for_room(timeout, deadline)
+            elif sent == len(rest):
                 return
-            rest = memoryview(rest)[sent:]
+            else:
+                rest = memoryview(rest)[sent:]
 
     def send_now(self, data: bytes) -> None:
         """Send as much of ``data`` as can be sent without a wait; nothing in the middle of what another one sends."""
         if self._failure is None and self._writer is None:
             with contextlib.suppress(OSError):
-                self._send(data)
+                send(self._fd, data)
 
     def is_quiet(self, look: bool = False) -> bool:
         """Whether an idle stream may be used again: the watcher has seen neither bytes nor a hang-up.
@@ -163,7 +159,7 @@ class GreenletStream:
             return False
         if look:
             try:
-                self._recv(1, socket.MSG_PEEK)
+                self._open_socket().recv(1, socket.MSG_PEEK)
             except BlockingIOError:
                 return True
             except OSError:
@@ -357,7 +353,7 @@ class GreenletStream:
         if on_hang_up is None or self._sock is None:
             return
         try:
-            reset, ended = False, not self._recv(1, socket.MSG_PEEK)
+            reset, ended = False, not self._sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return
         except OSError:

@@ -13,11 +13,11 @@ import wsgiproxy
 from wsgiproxy.cli import EXAMPLE, main
 
 
-def test_version_says_the_version_the_parser_and_what_it_stands_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_says_the_version_what_is_compiled_and_what_it_stands_on(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(f"wsgiproxy {wsgiproxy.__version__} (parser: ")
-    assert re.search(r"\(parser: (python|compiled), Python 3\.\d+\.\S+, gevent \S+\)\n$", said)
+    assert said.startswith(f"wsgiproxy {wsgiproxy.__version__} (")
+    assert re.search(r"\((pure Python|compiled), Python 3\.\d+\.\S+, gevent \S+\)\n$", said)
 
 
 def test_without_a_command_it_shows_the_help_and_fails(capsys: pytest.CaptureFixture[str]) -> None:

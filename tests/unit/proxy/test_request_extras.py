@@ -92,7 +92,7 @@ def test_who_the_client_is_is_worked_out_only_for_pools_that_begin_with_it() -> 
     table = pool_table(FakeUpstream(), proxy_protocol="v2")
     exchange, head, path = Exchange(environ, None), head_of(environ), normalize_path("/")
     assert path is not None
-    match = table.match("a", "/", "GET", [], "")
+    match = table.match(head, "/")
     assert match is not None
     request = upstream_request(exchange, table, head, path, match)
     assert request.client == ClientAddress("192.0.2.7", 4711, "192.0.2.1", 80)

@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from tests.unit.pool.scripted import ScriptedUpstream, block, name_of, table
+from tests.unit.routing.asking import asking
 from wsgiproxy.config import schema
 from wsgiproxy.errors import ConfigError
 from wsgiproxy.routing.build import build_table
@@ -79,7 +80,7 @@ def test_a_route_carries_what_the_block_says() -> None:
         schema.Route(redirect=schema.Redirect(path="/new")),
     )
     built = build_table(schema.Config(pools={"web": block("a")}, routes=routes), None, ScriptedUpstream)
-    shop, other = (built.match(host, "/", "GET", [], "") for host in ("a.example", "b.example"))
+    shop, other = (built.match(asking(host), "/") for host in ("a.example", "b.example"))
     assert shop is not None
     assert other is not None
     assert (shop.route.name, shop.route.pool, shop.route.strip_prefix) == ("shop", built.pools["web"], True)
@@ -121,6 +122,22 @@ def test_renewed_settings_give_the_backends_over_tls_new_upstreams_and_leave_all
     assert a.upstream is not before[0]
     assert cast(ScriptedUpstream, a.upstream).blocks
     assert b.upstream is before[1]
+
+
+def test_a_renewed_upstream_knows_its_pools_rules_before_anybody_can_find_it() -> None:
+    old = build_table(SECURE, None, ScriptedUpstream, make_secure={"web": ScriptedUpstream})
+    (a, _) = old.pools["web"].backends
+    found: list[bool] = []
+
+    class Renewed(ScriptedUpstream):
+        def configure(self, block: schema.Pool) -> None:
+            found.append(a.upstream is self)
+            super().configure(block)
+
+    build_table(SECURE, old, ScriptedUpstream, make_secure={"web": Renewed}, renew=frozenset({"web"}))
+    assert found[0] is False
+    assert isinstance(a.upstream, Renewed)
+    assert a.upstream.blocks[0] is SECURE.pools["web"]
 
 
 def test_a_failure_leaves_the_upstreams_that_were_to_be_renewed() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.routing.asking import asking
 from wsgiproxy.config import schema
 from wsgiproxy.config.schema import Match, PathMatch, ValueMatch
 from wsgiproxy.routing.build import build_table
@@ -44,7 +45,7 @@ def _no_upstream(address: str) -> Any:
 
 def find(routes: RoutingTable, host: str = "e.org", path: str = "/", method: str = "GET", **more: Any) -> int | None:
     """The number of the route that takes a request."""
-    found = routes.match(host, path, method, more.get("fields", []), more.get("query", ""))
+    found = routes.match(asking(host, method, **more), path)
     return None if found is None else int(found.route.name[len("routes[") : -1])
 
 
@@ -172,7 +173,7 @@ def test_a_list_of_matches_is_any_of_them() -> None:
 
 
 def test_a_match_says_how_many_elements_its_prefix_took() -> None:
-    found = table(match(prefix="/a/b/")).match("e.org", "/a/b/c", "GET", [], "")
+    found = table(match(prefix="/a/b/")).match(asking(), "/a/b/c")
     assert found is not None
     assert found.prefix_elements == 2
 

@@ -1,0 +1,17 @@
+cimport cython
+
+
+@cython.final
+cdef class Roster:
+    cdef public object lock
+    cdef public long long changes
+
+
+@cython.final
+cdef class Backend:
+    cdef public str pool_name, address, admin_state, health, check_reason
+    cdef public object upstream
+    cdef public Roster roster
+    cdef public long long weight, current_weight, streak, in_flight, requests, failures
+    cdef public bint backup, checked
+    cdef public double checked_at

@@ -1,0 +1,1 @@
+from wsgiproxy.pool.backend cimport Backend

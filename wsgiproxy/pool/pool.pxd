@@ -1,0 +1,23 @@
+cimport cython
+
+from wsgiproxy.pool.backend cimport Backend, Roster
+
+
+@cython.freelist(64)
+@cython.final
+cdef class Lease:
+    cdef public Backend backend
+    cdef public bint _released
+
+    cpdef release(self, bint failed=*)
+
+
+@cython.final
+cdef class Pool:
+    cdef public str name
+    cdef public object block, _pick
+    cdef public tuple backends, _tiers
+    cdef public Roster _roster
+    cdef public long long _known_changes
+
+    cpdef Lease acquire(self, exclude=*)

@@ -1,0 +1,7 @@
+from wsgiproxy.http1.message cimport RequestHead
+from wsgiproxy.pool.pool cimport Lease, Pool
+from wsgiproxy.proxy.exchange cimport Exchange
+from wsgiproxy.proxy.response cimport ForwardedBody
+from wsgiproxy.routing.path cimport NormalPath
+from wsgiproxy.routing.table cimport Route, RoutingTable
+from wsgiproxy.upstream.messages cimport UpstreamRequest, UpstreamResponse

@@ -1,0 +1,4 @@
+from wsgiproxy.http1.message cimport RequestHead
+
+
+cpdef str plain_lines(dict environ, RequestHead head, str prefix)

@@ -1,0 +1,11 @@
+from wsgiproxy.http1.message cimport Framing, RequestHead
+from wsgiproxy.proxy.exchange cimport Exchange
+from wsgiproxy.routing.path cimport NormalPath
+from wsgiproxy.routing.table cimport Route, RoutingTable
+from wsgiproxy.upstream.messages cimport UpstreamRequest
+
+
+cpdef head_of(dict environ)
+cpdef UpstreamRequest upstream_request(
+    Exchange exchange, RoutingTable table, RequestHead head, NormalPath path, match
+)

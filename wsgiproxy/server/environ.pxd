@@ -1,0 +1,4 @@
+from wsgiproxy.http1.message cimport RequestHead
+
+
+cpdef dict request_environ(dict base, RequestHead head)
