@@ -81,8 +81,9 @@ cdef inline int connection_option(const char *text, Py_ssize_t size) noexcept:
 
 
 cdef bint is_plain_host(const char *text, Py_ssize_t size) noexcept:
-    """Whether an authority is a name, and perhaps a port of up to four digits."""
+    """Whether an authority is a name, and perhaps a port."""
     cdef Py_ssize_t at = 0, port
+    cdef int number = 0
     while at < size and classes[<unsigned char>text[at]] & HOST:
         at += 1
     if at == 0 or at == size:
@@ -91,9 +92,10 @@ cdef bint is_plain_host(const char *text, Py_ssize_t size) noexcept:
         return False
     port = at + 1
     at = port
-    while at < size and classes[<unsigned char>text[at]] & DIGIT:
+    while at < size and at - port < 5 and classes[<unsigned char>text[at]] & DIGIT:
+        number = number * 10 + text[at] - 48
         at += 1
-    return at == size and size - port <= 4
+    return at == size and number <= 65535
 
 
 cdef object read_request(bytes data, Py_ssize_t max_fields, Py_ssize_t max_target):
@@ -355,6 +357,18 @@ cdef object put_answer(list fields, bint bare):
         if at < 0:
             return None
     return latin1(room, at), length, dated
+
+
+def is_plain(str text not None):
+    """See ``lines.is_plain``."""
+    cdef Py_ssize_t size = 0, index
+    cdef const char *data = bytes_of(text, &size)
+    if data == NULL:
+        return lines.is_plain(text)
+    for index in range(size):
+        if not classes[<unsigned char>data[index]] & PLAIN:
+            return False
+    return True
 
 
 def parse_request(data not None, *, max_fields=100, max_target=8192, keep_underscores=False):

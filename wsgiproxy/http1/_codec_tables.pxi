@@ -8,6 +8,7 @@ cdef enum:  # classes of characters, as ``grammar`` has them
     HOST = 16
     DIGIT = 32
     UPPER = 64
+    PLAIN = 128
 
 cdef enum:  # what a known name stands for
     FORWARDED = 0  # goes on as it is
@@ -81,6 +82,7 @@ def set_up():
     classify([letter for letter in visible if letter not in b"#?\\"], PATH)
     classify([letter for letter in visible if letter != 0x23], QUERY)
     classify(b"._~!$&'()*+;=-" + digits + letters, HOST)
+    classify([letter for letter in range(0x20, 0x7F) if letter not in b'"\\'], PLAIN)
     classify(digits, DIGIT)
     classify(letters[:26], UPPER)
     own = {

@@ -40,3 +40,8 @@ def answer_lines(fields: Fields, bare: bool = False) -> tuple[str, str | None, b
             dated = dated or name == "date"
             kept.append(field)
     return checked_field_lines(kept), length, dated
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text may stand between double quotes as it is: printable ASCII, neither quote nor backslash."""
+    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text

@@ -8,4 +8,4 @@ cpdef str combined_line(Exchange exchange)
 cdef double _first_byte(Exchange exchange)
 @cython.locals(milliseconds=cython.longlong)
 cdef str _seconds(double duration)
-cdef bint _is_plain(str text) except -1
+cdef str _word(text)

@@ -12,10 +12,10 @@ from functools import lru_cache
 
 import msgspec
 
+from wsgiproxy.http1.parser import is_plain
 from wsgiproxy.proxy.exchange import Exchange
 
 _encode_json = msgspec.json.Encoder().encode
-_PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\')
 
 
 def formatter(name: str, write: Callable[[str], None]) -> Callable[[Exchange], None] | None:
@@ -35,7 +35,7 @@ def combined_line(exchange: Exchange) -> str:
         request = f"{head.method} {head.target} {head.version}"
         referer = head.environ.get("HTTP_REFERER", "-")
         agent = head.environ.get("HTTP_USER_AGENT", "-")
-        if not _is_plain(f"{request}{referer}{agent}"):
+        if not is_plain(f"{request}{referer}{agent}"):
             request, referer, agent = _quoted(request), _quoted(referer), _quoted(agent)
     return (
         f"{exchange.address or '-'} - {_word(environ.get('REMOTE_USER'))} [{_local_time(int(time.time()))}] "
@@ -81,11 +81,6 @@ def _seconds(duration: float) -> str:
     return f"{milliseconds // 1000}.{milliseconds % 1000:03d}"
 
 
-def _is_plain(text: str) -> bool:
-    """Whether it needs no escapes: printable ASCII, neither a quote nor a backslash."""
-    return text.isascii() and not text.encode("ascii").translate(None, _PLAIN)
-
-
 def _quoted(text: str) -> str:
     """For between double quotes: quotes, backslashes and all that is not printable ASCII escaped, as nginx does."""
     return "".join(char if " " <= char <= "~" and char not in '"\\' else f"\\x{ord(char):02X}" for char in text)
@@ -96,7 +91,7 @@ def _word(text: object) -> str:
     if not text:
         return "-"
     word = str(text)
-    return word if _is_plain(word) and " " not in word else _quoted(word).replace(" ", "\\x20")
+    return word if is_plain(word) and " " not in word else _quoted(word).replace(" ", "\\x20")
 
 
 @lru_cache(maxsize=2)

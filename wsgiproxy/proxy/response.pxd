@@ -12,3 +12,6 @@ cdef class ForwardedBody:
     cdef public Exchange _exchange
     cdef public tuple trailer_names
     cdef public bint _over, _failed
+
+    cpdef is_over(self)
+    cpdef _fail(self, error)

@@ -62,6 +62,10 @@ class ForwardedBody:
         """Whether the next piece, or the end, can be had without a wait; our server sends the head ahead if not."""
         return self._body.is_ready()
 
+    def is_over(self) -> bool:
+        """Whether the last byte has been handed out."""
+        return self._over or self._body.is_over()
+
     def trailers(self) -> Fields:
         """The trailer fields that the route passes on, once the last piece was handed out; our server asks for them."""
         return self._body.trailers() if self.trailer_names else []
@@ -69,7 +73,7 @@ class ForwardedBody:
     def close(self) -> None:
         """Give back the connection, release the backend, write the log. Idempotent."""
         exchange = self._exchange
-        if not self._over and not self._body.is_over():
+        if not self.is_over():
             exchange.reason = "client_disconnected"
         self._body.close()
         self._lease.release(self._failed)

@@ -6,6 +6,7 @@ together with the first piece of the body. Beside PEP 3333's, a body object may 
 
 * ``read_piece()``: the next piece of a large body, which may be one that stays in the kernel
   (``transport.splice.Piped``), ``b""`` at the end; raises what ``__next__`` would;
+* ``is_over()``: where that is true it need not be asked for another piece;
 * ``is_ready()``: where that is false its first piece will take a while, so the head is sent ahead;
 * ``trailers()``: fields that are written behind the last chunk; ``trailer_names`` announces them in the head;
 * ``run_tunnel(client, early)``: takes over the connection after a 101; ``early`` came right behind the request.
@@ -150,12 +151,13 @@ class Response:
         is_ready = getattr(result, "is_ready", None)
         if is_ready is not None and not self._head_sent and not is_ready():
             self._send_head(None, b"")
+        is_over = getattr(result, "is_over", None)
         for data in result:
             if data:
                 self.write(data)
                 if self._left != 0 and not self._chunked:
                     self._pass_on(result)
-                if self._no_body or self._overrun:
+                if self._no_body or self._overrun or (self._left == 0 and is_over is not None and is_over()):
                     break
         if not self._head_sent:
             self._send_whole(b"")

@@ -18,7 +18,7 @@ from math import inf
 from typing import Any
 
 import gevent
-from greenlet import getcurrent
+from greenlet import getcurrent, greenlet
 
 from wsgiproxy.errors import ProxyError
 from wsgiproxy.transport.calls import receive, send
@@ -31,6 +31,7 @@ _WRITE = 2  # libev's EV_WRITE
 _INTERRUPTED = -inf  # the deadline of a wait that ``interrupt`` is about to end
 
 _monotonic = time.monotonic
+_switch = greenlet.switch  # what Hub.switch ends in, less its look for listeners to switches
 
 
 class GreenletStream:
@@ -272,7 +273,7 @@ class GreenletStream:
             self._sweeper.put(self, deadline)
         self._reader = getcurrent()
         try:
-            self._hub.switch()
+            _switch(self._hub)
         finally:
             self._reader = None
         if self._failure is not None:
@@ -312,7 +313,7 @@ class GreenletStream:
         self._writer = getcurrent()
         self._write_watcher.start(self._writer.switch)
         try:
-            self._hub.switch()
+            _switch(self._hub)
         finally:
             self._writer = None
             if self._sock is not None:
