@@ -19,6 +19,6 @@ except ImportError:
     CODEC = "pure Python"
 
 __all__ = [
-    "CODEC", "END_OF_HEAD", "answer_lines", "check_partial", "forwardable_lines", "is_plain", "parse_request", "parse_response",
-    "parse_trailers",
+    "CODEC", "END_OF_HEAD", "answer_lines", "check_partial", "forwardable_lines", "is_plain", "parse_request",
+    "parse_response", "parse_trailers",
 ]  # fmt: skip

@@ -29,9 +29,12 @@ def checked_field_lines(fields: Fields) -> str:
     return lines
 
 
-def request_head(method: str, target: str, fields: str) -> bytes:
-    """The bytes of a request head; ``fields`` are lines as ``field_lines`` makes them."""
-    return f"{method} {target} HTTP/1.1\r\n{fields}\r\n".encode("latin-1")
+def request_head(method: str, target: str, host: str, lines: str, hop: str) -> bytes:
+    """The bytes of a request head, Host first (RFC 9110 7.2).
+
+    ``lines`` (end to end) and ``hop`` (of this connection) are lines as ``field_lines`` makes them.
+    """
+    return f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n{lines}{hop}\r\n".encode("latin-1")
 
 
 def response_head(status: str, fields: str) -> bytes:

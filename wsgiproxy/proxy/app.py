@@ -57,6 +57,9 @@ class ProxyApp:
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """PEP 3333's application callable."""
+        return self._serve(environ, start_response)
+
+    def _serve(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         exchange = Exchange(environ, self._log)
         try:
             head = exchange.head = head_of(environ)

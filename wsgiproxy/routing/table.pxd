@@ -14,12 +14,26 @@ cdef class Route:
 
 
 @cython.final
+cdef class RouteMatch:
+    cdef public Route route
+    cdef public Py_ssize_t prefix_elements
+
+
+@cython.final
+cdef class _Candidate:
+    cdef public Conditions conditions
+    cdef public RouteMatch found
+    cdef public tuple rank
+
+
+@cython.final
 cdef class _Bucket:
     cdef public object _key
     cdef public dict _by_value
     cdef public list _others
 
-    cpdef find(self, RequestFacts facts)
+    @cython.locals(other=_Candidate, own=_Candidate)
+    cpdef RouteMatch find(self, RequestFacts facts)
 
 
 @cython.final
@@ -28,7 +42,8 @@ cdef class _HostGroup:
     cdef public Py_ssize_t _depth
     cdef public list _regexes
 
-    cpdef find(self, str path, RequestFacts facts)
+    @cython.locals(bucket=_Bucket)
+    cpdef RouteMatch find(self, str path, RequestFacts facts)
 
 
 @cython.final
@@ -45,10 +60,12 @@ cdef class RoutingTable:
     cdef public bint forwards_plainly
     cdef public long long generation
 
-    cpdef match(self, RequestHead head, str path)
+    @cython.locals(group=_HostGroup)
+    cpdef RouteMatch match(self, RequestHead head, str path)
     cpdef list _groups_of(self, str host)
 
 
-cdef _first(candidates, RequestFacts facts)
+@cython.locals(candidate=_Candidate)
+cdef _Candidate _first(candidates, RequestFacts facts)
 cdef list _prefixes_of(str path, Py_ssize_t depth)
 cdef str _host_name(str authority)

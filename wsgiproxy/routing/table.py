@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from math import inf
-from typing import NamedTuple
 
 from wsgiproxy.config import schema
 from wsgiproxy.config.networks import Networks
@@ -48,23 +47,26 @@ class Route:
         return f"<Route {self.name} -> {target}>"
 
 
-class RouteMatch(NamedTuple):
+class RouteMatch:
     """A route, and how many leading elements of the path its prefix took."""
 
-    route: Route
-    prefix_elements: int
+    __slots__ = ("prefix_elements", "route")
+
+    def __init__(self, route: Route, prefix_elements: int) -> None:
+        self.route = route
+        self.prefix_elements = prefix_elements
 
 
-class _Candidate(NamedTuple):
+class _Candidate:
     """One match of one route, with what is left to ask once host and path are known to fit."""
 
-    conditions: Conditions
-    found: RouteMatch
-    order: int  # in the file
+    __slots__ = ("conditions", "found", "rank")
 
-    @property
-    def rank(self) -> tuple[bool, int, int, int]:
-        return (*self.conditions.rank, self.order)
+    def __init__(self, conditions: Conditions, found: RouteMatch, order: int) -> None:
+        """``order`` is that of the routes in the file."""
+        self.conditions = conditions
+        self.found = found
+        self.rank = (*conditions.rank, order)
 
 
 class _Bucket:

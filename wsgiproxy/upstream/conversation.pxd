@@ -17,6 +17,7 @@ cdef class Conversation:
     cdef public tuple _trailer_names
     cdef public bint _ended, _reusable, sent, answered
 
+    @cython.locals(head=ResponseHead, rest=bytes, framing=Framing, head_bytes=bytes)
     cpdef UpstreamResponse run(self, UpstreamRequest request, str host, timeouts, bytes first=*)
     cpdef read_piece(self)
     cpdef bint is_ready(self)
@@ -28,7 +29,9 @@ cdef class Conversation:
     cpdef double _deadline(self)
     cpdef _read(self, receive)
     cpdef bytes _receive(self, Py_ssize_t size)
+    @cython.locals(head=ResponseHead, end=Py_ssize_t, piece=bytes)
     cpdef tuple _read_head(self, stream, UpstreamRequest request, bytes data)
 
 
+@cython.locals(framing=Framing)
 cpdef bytes _request_head(UpstreamRequest request, str host)

@@ -340,4 +340,4 @@ def _request_head(request: UpstreamRequest, host: str) -> bytes:
         hop += "Connection: TE\r\nTE: trailers\r\n"
         if framing.chunked:
             hop += f"Trailer: {', '.join(request.trailers)}\r\n"
-    return request_head(request.method, request.target, f"Host: {host}\r\n{request.lines}{hop}")
+    return request_head(request.method, request.target, host, request.lines, hop)

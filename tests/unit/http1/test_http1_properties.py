@@ -112,10 +112,12 @@ def test_good_requests_are_read_as_they_were_meant(requests: list[made.Made], cu
 @given(request=made.good_requests())
 def test_a_request_that_was_read_and_is_written_is_read_the_same(request: made.Made) -> None:
     (first,) = read_requests([request.data]).requests
-    head = request_head(first.head.method, first.head.target, field_lines(first.head.fields))
+    host, *others = sorted(first.head.fields, key=lambda field: field[0].lower() != "host")
+    head = request_head(first.head.method, first.head.target, host[1], field_lines(others), "")
     body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(first.body), first.body) if request.chunked and first.body else first.body
     (second,) = read_requests([head + (body or (b"0\r\n\r\n" if request.chunked else b""))]).requests
-    assert second.summary() == first.summary()
+    assert (second.head.target, second.head.framing, second.body) == (first.head.target, first.head.framing, first.body)
+    assert sorted(second.head.fields[1:]) == sorted(others)
 
 
 @some

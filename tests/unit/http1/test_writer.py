@@ -17,8 +17,9 @@ from wsgiproxy.http1.writer import (
 
 
 def test_heads_are_written_as_one_block() -> None:
-    fields = [("Host", "x"), ("X-A", "caf\u00e9")]
-    assert request_head("GET", "/a?b", field_lines(fields)) == b"GET /a?b HTTP/1.1\r\nHost: x\r\nX-A: caf\xe9\r\n\r\n"
+    lines, hop = field_lines([("X-A", "caf\u00e9")]), "Content-Length: 0\r\n"
+    written = b"GET /a?b HTTP/1.1\r\nHost: x\r\nX-A: caf\xe9\r\nContent-Length: 0\r\n\r\n"
+    assert request_head("GET", "/a?b", "x", lines, hop) == written
     assert response_head("200 OK", checked_field_lines([])) == b"HTTP/1.1 200 OK\r\n\r\n"
     assert field_lines([]) == ""
     hints = checked_field_lines([("Link", "</a.css>; rel=preload")])
