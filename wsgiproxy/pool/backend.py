@@ -41,6 +41,7 @@ class Backend:
         "failures",
         "health",
         "in_flight",
+        "picked",
         "pool_name",
         "requests",
         "roster",
@@ -67,6 +68,7 @@ class Backend:
         self.requests = 0  # attempts sent here
         self.failures = 0  # attempts that failed by this backend's fault
         self.current_weight = 0  # the smooth round robin's account
+        self.picked = 0  # least_conn's last pick of it, counted in those of its equals
 
     def __repr__(self) -> str:
         backup = ", backup" if self.backup else ""

@@ -35,18 +35,32 @@ def round_robin(candidates: Sequence[Backend]) -> Backend:
 
 
 def least_conn(candidates: Sequence[Backend]) -> Backend:
-    """The fewest exchanges under way per weight; among equals, the smooth weighted round robin. O(n)."""
+    """The fewest exchanges under way per weight; among equals, the smooth weighted round robin. O(n).
+
+    Where the equals have one weight too, that is whoever was picked longest ago: found by reading alone.
+    """
     best = candidates[0]
-    ties = [best]
-    for backend in candidates[1:]:
-        load = backend.in_flight * best.weight
-        least = best.in_flight * backend.weight
-        if load < least:
-            best = backend
-            ties = [backend]
-        elif load == least:
-            ties.append(backend)
-    return best if len(ties) == 1 else round_robin(ties)
+    in_flight, weight, picked = best.in_flight, best.weight, best.picked
+    latest = 0  # pick of all
+    uneven = False  # equals of other weights have been seen
+    for backend in candidates:
+        latest = max(latest, backend.picked)
+        load = backend.in_flight * weight
+        least = in_flight * backend.weight
+        if load > least:
+            continue
+        if load == least:
+            uneven = uneven or backend.weight != weight
+            if backend.picked >= picked:
+                continue
+        else:
+            uneven = False
+        best = backend
+        in_flight, weight, picked = best.in_flight, best.weight, best.picked
+    if uneven:
+        best = round_robin([one for one in candidates if one.in_flight * weight == in_flight * one.weight])
+    best.picked = latest + 1
+    return best
 
 
 BALANCES: Mapping[str, Pick] = MappingProxyType({"round_robin": round_robin, "least_conn": least_conn})
