@@ -17,6 +17,7 @@ FLOORS = {
     "config": 0,  # the package's own docstring; its modules stand on three floors:
     "config.schema": 0,
     "config.daemon_schema": 0,
+    "config.pool_schema": 0,
     "config.kinds": 0,
     "config.address": 0,
     "config.networks": 0,

@@ -22,9 +22,7 @@ from wsgiproxy.config.daemon_schema import (
     ListenerTls,
 )
 from wsgiproxy.config.kinds import (
-    Address,
     Block,
-    Duration,
     HeaderName,
     HeaderValue,
     Host,
@@ -38,141 +36,16 @@ from wsgiproxy.config.kinds import (
     Pseudonym,
     Regex,
     Size,
-    StatusRange,
     Target,
     Token,
 )
+from wsgiproxy.config.pool_schema import Backend, BackendTls, HealthCheck, KeepAlive, Pool, PoolTimeouts
 
 __all__ = [
     "AccessLog", "Backend", "BackendTls", "Certificate", "ClientCertificates", "ClientTimeouts", "Config", "Daemon",
     "Forwarding", "HealthCheck", "KeepAlive", "Limits", "Listener", "ListenerTls", "Match", "PathMatch", "Pool",
     "PoolTimeouts", "Redirect", "Respond", "Route", "ValueMatch",
 ]  # fmt: skip
-
-# --- pools ------------------------------------------------------------------------------------------------------------
-
-
-class Backend(Block, frozen=True):
-    """One server of a pool."""
-
-    SHORTHAND = "address"
-
-    address: Annotated[
-        Address, Meta(description="`http://host:port`, `https://host:port`, `unix:/path` or `app:module:callable`.")
-    ]
-    weight: Annotated[
-        int, Meta(ge=0, le=256, description="Share of the pool's work beside the others; 0 takes none (HAProxy: 1).")
-    ] = 1
-    backup: Annotated[bool, Meta(description="Takes work only while no other backend of the pool is available.")] = (
-        False
-    )
-
-
-class HealthCheck(Block, frozen=True):
-    """Active checks of each backend of a pool, on a clock."""
-
-    kind: Annotated[
-        Literal["http", "tcp"],
-        Meta(description="`http` asks for a path; `tcp` only connects, with the TLS handshake where it is `https://`."),
-    ] = "http"
-    path: Annotated[Target, Meta(description="The request target of the check.")] = "/"
-    method: Annotated[Literal["GET", "HEAD", "OPTIONS"], Meta(description="The method of the check.")] = "GET"
-    host: Annotated[
-        Annotated[HeaderValue, Meta(min_length=1)] | None,
-        Meta(description="The Host header of the check; the backend's own by default."),
-    ] = None
-    headers: Annotated[dict[HeaderName, HeaderValue], Meta(description="More header fields of the check.")] = {}
-    expected_statuses: Annotated[
-        tuple[StatusRange, ...], Meta(min_length=1, description='Healthy answers: `"200"` or ranges `"200-399"`.')
-    ] = ("200-399",)
-    interval: Annotated[Duration, Meta(gt=0, description="Between two checks of one backend (nginx Plus: 5s).")] = 5.0
-    jitter: Annotated[
-        float, Meta(ge=0, le=1, description="Share of the interval by which each check is moved at random.")
-    ] = 0.1
-    timeout: Annotated[Duration, Meta(gt=0, description="For one check, from connect to the head of the answer.")] = 2.0
-    healthy_threshold: Annotated[
-        int, Meta(ge=1, description="Good checks in a row that make an unhealthy backend healthy (HAProxy rise: 2).")
-    ] = 2
-    unhealthy_threshold: Annotated[
-        int, Meta(ge=1, description="Bad checks in a row that make a healthy backend unhealthy (HAProxy fall: 3).")
-    ] = 3
-
-
-class PoolTimeouts(Block, frozen=True):
-    """How long we wait for a backend."""
-
-    connect: Annotated[Duration, Meta(gt=0, description="To make a connection (nginx: 60s; Envoy: 5s); 504.")] = 5.0
-    read: Annotated[Duration, Meta(gt=0, description="Without a byte of the answer (nginx: 60s); 504.")] = 60.0
-    write: Annotated[
-        Duration, Meta(gt=0, description="Without the backend taking a byte of the request (nginx: 60s); 504.")
-    ] = 60.0
-
-    tunnel: Annotated[
-        Duration, Meta(gt=0, description="Without a byte either way after an upgrade (HAProxy timeout tunnel: none).")
-    ] = 3600.0
-
-
-class BackendTls(Block, frozen=True):
-    """How `https://` backends are spoken to. The files are read on reload only: SIGHUP, or an edit of the YAML."""
-
-    verify: Annotated[
-        bool, Meta(description="Whether the backend must prove its name; `false` lets anybody answer in its place.")
-    ] = True
-    ca: Annotated[
-        Annotated[str, Meta(min_length=1)] | None,
-        Meta(description="A PEM file with the authorities that are believed; the system's by default."),
-    ] = None
-    server_name: Annotated[
-        Host | None, Meta(description="The name to ask for (SNI) and to verify; the address's host by default.")
-    ] = None
-    certificate: Annotated[
-        Certificate | None, Meta(description="Our own certificate, for backends that ask for one.")
-    ] = None
-
-
-class KeepAlive(Block, frozen=True):
-    """Idle connections kept open to each backend."""
-
-    max_idle: Annotated[
-        int, Meta(ge=0, description="Idle connections kept per backend; 0 opens a new one for each request.")
-    ] = 128
-    idle_timeout: Annotated[
-        Duration, Meta(description="An idle connection is not used again after this (nginx: 60s).")
-    ] = 60.0
-
-
-class Pool(Block, frozen=True):
-    """A named group of backends."""
-
-    backends: Annotated[
-        tuple[Backend, ...],
-        Meta(min_length=1, description="The servers of this pool.", extra={"unique": "address"}),
-    ]
-    balance: Annotated[
-        Literal["round_robin", "least_conn"],
-        Meta(description="`round_robin` (smooth, weighted) or `least_conn` (fewest exchanges under way per weight)."),
-    ] = "round_robin"
-    health_check: Annotated[
-        HealthCheck | None, Meta(description="Active checks; without it every backend counts as healthy.")
-    ] = None
-    timeouts: Annotated[PoolTimeouts, Meta(description="How long we wait for a backend.")] = PoolTimeouts()
-    keep_alive: Annotated[KeepAlive, Meta(description="Idle connections kept open to each backend.")] = KeepAlive()
-    attempts: Annotated[
-        int, Meta(ge=1, description="Backends that one request may be tried on, the first included (HAProxy: 4).")
-    ] = 3
-    tls: Annotated[
-        BackendTls,
-        Meta(description="How `https://` backends are spoken to; its files are read on reload only."),
-    ] = BackendTls()
-    proxy_protocol: Annotated[
-        Literal["v1", "v2"] | None,
-        Meta(description="Begin each connection with a PROXY header; no connection is used twice then."),
-    ] = None
-    host: Annotated[
-        Literal["client", "backend"],
-        Meta(description="The Host that backends see: the client's, or the backend's own address."),
-    ] = "client"
-
 
 # --- routes -----------------------------------------------------------------------------------------------------------
 
