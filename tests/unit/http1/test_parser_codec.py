@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -126,3 +128,24 @@ def test_lines_of_any_length_are_put_together_alike(codec: Any, size: int) -> No
 def test_the_door_gives_the_codec_where_there_is_one(codec: Any) -> None:
     assert parser.CODEC == "compiled"
     assert parser.parse_request is codec.parse_request
+
+
+def test_threads_that_parse_at_once_do_not_mix_their_lines(codec: Any) -> None:
+    """Unknown names make the codec ask Python, where another thread may take its turn."""
+
+    def mixed(number: int) -> list[str]:
+        fields = [(f"X-Unknown-{number}-{index}", f"{number}") for index in range(20)]
+        want = "".join(f"{name}: {value}\r\n" for name, value in fields)
+        data = f"GET / HTTP/1.1\r\nHost: a\r\n{want}\r\n".encode()
+        found = []
+        for _ in range(300):
+            found += [codec.forwardable_lines(fields, ""), codec.parse_request(data).lines]
+        return [lines for lines in found if lines != want]
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(mixed, range(4))) == [[]] * 4
+    finally:
+        sys.setswitchinterval(interval)
