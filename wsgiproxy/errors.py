@@ -55,6 +55,12 @@ class NoBackendError(ProxyError):
         self.retry_after = retry_after
 
 
+class PoolFullError(NoBackendError):
+    """Every available backend of the pool has as many exchanges under way as it may have."""
+
+    reason = "pool_full"
+
+
 class OutOfResourcesError(ProxyError):
     """This process has no descriptor or memory left for a connection to a backend: no backend is to blame."""
 

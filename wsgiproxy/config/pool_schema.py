@@ -24,9 +24,20 @@ class Backend(Block, frozen=True):
     weight: Annotated[
         int, Meta(ge=0, le=256, description="Share of the pool's work beside the others; 0 takes none (HAProxy: 1).")
     ] = 1
+    priority: Annotated[
+        int, Meta(ge=0, le=127, description="Its group: work goes to the lowest one with a backend available (Envoy).")
+    ] = 0
     backup: Annotated[bool, Meta(description="Takes work only while no other backend of the pool is available.")] = (
         False
     )
+    max_in_flight: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="Exchanges under way here at the most; none (nginx max_conns, HAProxy maxconn: none)."),
+    ] = None
+    admin_state: Annotated[
+        Literal["ready", "drain", "maint"],
+        Meta(description="`drain` and `maint` take no new work; what is under way ends in peace."),
+    ] = "ready"
 
 
 class HealthCheck(Block, frozen=True):
@@ -110,8 +121,11 @@ class Pool(Block, frozen=True):
         Meta(min_length=1, description="The servers of this pool.", extra={"unique": "address"}),
     ]
     balance: Annotated[
-        Literal["round_robin", "least_conn"],
-        Meta(description="`round_robin` (smooth, weighted) or `least_conn` (fewest exchanges under way per weight)."),
+        Literal["round_robin", "least_conn", "first"],
+        Meta(
+            description="`round_robin` (smooth, weighted), `least_conn` (fewest exchanges under way per weight) or "
+            "`first` (in the file's order, each up to its `max_in_flight`)."
+        ),
     ] = "round_robin"
     health_check: Annotated[
         HealthCheck | None, Meta(description="Active checks; without it every backend counts as healthy.")

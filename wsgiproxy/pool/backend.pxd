@@ -12,6 +12,6 @@ cdef class Backend:
     cdef public str pool_name, address, admin_state, health, check_reason
     cdef public object upstream
     cdef public Roster roster
-    cdef public long long in_flight, weight, picked, current_weight, requests, failures, streak
+    cdef public long long in_flight, max_in_flight, priority, weight, picked, current_weight, requests, failures, streak
     cdef public bint backup, checked
     cdef public double checked_at

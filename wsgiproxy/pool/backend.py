@@ -41,8 +41,10 @@ class Backend:
         "failures",
         "health",
         "in_flight",
+        "max_in_flight",
         "picked",
         "pool_name",
+        "priority",
         "requests",
         "roster",
         "streak",
@@ -57,7 +59,9 @@ class Backend:
         self.upstream = upstream
         self.roster = roster
         self.weight = 1
+        self.priority = 0
         self.backup = False
+        self.max_in_flight = 0  # 0: as many as come
         self.admin_state: AdminState = "ready"
         self.health: Health = health
         self.checked = health == "checking"  # health checks are made
@@ -81,6 +85,11 @@ class Backend:
     def available(self) -> bool:
         """Whether it may be given work: ready, has a weight, and not known to be bad."""
         return self.admin_state == "ready" and self.weight > 0 and self.health != "unhealthy"
+
+    @property
+    def full(self) -> bool:
+        """Whether as many exchanges are under way as there may be."""
+        return 0 < self.max_in_flight <= self.in_flight
 
     def record_check(
         self, reason: str, healthy_threshold: int, unhealthy_threshold: int, now: float | None = None

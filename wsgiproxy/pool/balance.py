@@ -63,4 +63,9 @@ def least_conn(candidates: Sequence[Backend]) -> Backend:
     return best
 
 
-BALANCES: Mapping[str, Pick] = MappingProxyType({"round_robin": round_robin, "least_conn": least_conn})
+def first(candidates: Sequence[Backend]) -> Backend:
+    """The first in the file's order; one that is full is no candidate, so the next one fills then. O(1)."""
+    return candidates[0]
+
+
+BALANCES: Mapping[str, Pick] = MappingProxyType({"round_robin": round_robin, "least_conn": least_conn, "first": first})

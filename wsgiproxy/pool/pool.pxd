@@ -19,5 +19,6 @@ cdef class Pool:
     cdef public tuple backends, _tiers
     cdef public Roster _roster
     cdef public long long _known_changes
+    cdef public bint _limited
 
     cpdef Lease acquire(self, exclude=*)

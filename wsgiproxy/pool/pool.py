@@ -8,10 +8,10 @@ and their ``Roster`` outlive it, so that a lease given by an old generation is s
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from wsgiproxy.config import schema
-from wsgiproxy.errors import NoBackendError
+from wsgiproxy.errors import NoBackendError, PoolFullError
 from wsgiproxy.pool.backend import Backend, Roster
 from wsgiproxy.pool.balance import BALANCES
 
@@ -43,7 +43,7 @@ class Lease:
 class Pool:
     """A named group of backends in one generation of the routing table."""
 
-    __slots__ = ("_known_changes", "_pick", "_roster", "_tiers", "backends", "block", "name")
+    __slots__ = ("_known_changes", "_limited", "_pick", "_roster", "_tiers", "backends", "block", "name")
 
     def __init__(self, name: str, block: schema.Pool, backends: tuple[Backend, ...], roster: Roster) -> None:
         self.name = name
@@ -53,6 +53,7 @@ class Pool:
         self._pick = BALANCES[block.balance]
         self._tiers: tuple[tuple[Backend, ...], ...] = ()
         self._known_changes = -1
+        self._limited = any(entry.max_in_flight is not None for entry in block.backends)
 
     def __repr__(self) -> str:
         available = sum(backend.available for backend in self.backends)
@@ -66,20 +67,23 @@ class Pool:
     def acquire(self, exclude: Collection[Backend] = ()) -> Lease:
         """A lease of the backend that is to get the next attempt; never one of ``exclude``.
 
-        Healthy backends first, then healthy backup ones, then those not checked yet. ``NoBackendError`` where none is
-        left.
+        Healthy backends first, those of the lowest priority before the others and backup ones last; then those not
+        checked yet, likewise. ``NoBackendError`` where none is left, ``PoolFullError`` where all that are, are full.
         """
         roster = self._roster
         with roster.lock:
             if self._known_changes != roster.changes:
                 self._sort_into_tiers()
             for tier in self._tiers:
-                candidates = [backend for backend in tier if backend not in exclude] if exclude else tier
+                candidates = self._left(tier, exclude) if exclude or self._limited else tier
                 if candidates:
                     backend = self._pick(candidates)
                     backend.in_flight += 1
                     backend.requests += 1
                     return Lease(backend)
+            full = [backend for tier in self._tiers for backend in tier if backend.full and backend not in exclude]
+        if full:
+            raise PoolFullError(f"pool {self.name}: every backend has as much work as it may have")
         raise self._nobody()
 
     def check_available(self) -> None:
@@ -92,16 +96,19 @@ class Pool:
                 return
         raise self._nobody()
 
+    def _left(self, tier: Sequence[Backend], exclude: Collection[Backend]) -> list[Backend]:
+        """Those of a tier that may take one more."""
+        return [backend for backend in tier if not backend.full and backend not in exclude]
+
     def _sort_into_tiers(self) -> None:
         """Who may be picked, the best first; called under the lock."""
         self._known_changes = self._roster.changes
-        available = [backend for backend in self.backends if backend.available]
-        tiers = (
-            tuple(backend for backend in available if backend.health == health and backend.backup == backup)
-            for health in ("healthy", "checking")
-            for backup in (False, True)
-        )
-        self._tiers = tuple(tier for tier in tiers if tier)
+        tiers: dict[tuple[bool, bool, int], list[Backend]] = {}
+        for backend in self.backends:
+            if backend.available:
+                rank = (backend.health == "checking", backend.backup, backend.priority)
+                tiers.setdefault(rank, []).append(backend)
+        self._tiers = tuple([tuple(tiers[rank]) for rank in sorted(tiers)])
 
     def _nobody(self) -> NoBackendError:
         return NoBackendError(f"pool {self.name}: no backend is available", self._retry_after())

@@ -122,7 +122,10 @@ def _settle(pool: Pool) -> None:
                 backend.current_weight = 0
         for backend, entry in zip(pool.backends, entries, strict=True):
             backend.weight = entry.weight
+            backend.priority = entry.priority
             backend.backup = entry.backup
+            backend.max_in_flight = entry.max_in_flight or 0
+            backend.admin_state = entry.admin_state
             backend.checked = pool.block.health_check is not None
             if not backend.checked:
                 backend.health = "healthy"

@@ -180,11 +180,13 @@ pools:
         ("pools: {web: {backends: []}}", "1:25: pools.web.backends: needs at least 1, got an empty list"),
         (
             "pools: {web: {backends: [[]]}}",
-            "1:26: pools.web.backends[0]: expected an address, or a block of address, weight, backup, got a list",
+            "1:26: pools.web.backends[0]: expected an address, or a block of address, weight, priority, "
+            "backup, max_in_flight, admin_state, got a list",
         ),
         (
             "pools: {web: {backends: [~]}}",
-            "1:26: pools.web.backends[0]: expected an address, or a block of address, weight, backup, got nothing",
+            "1:26: pools.web.backends[0]: expected an address, or a block of address, weight, priority, "
+            "backup, max_in_flight, admin_state, got nothing",
         ),
         ("daemon: {drain_timeout: [1]}", "1:25: daemon.drain_timeout: expected a duration, got a list"),
         ("daemon: {drain_timeout: }", "1:25: daemon.drain_timeout: expected a duration, got nothing"),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.pool.scripted import CHECK, block, name_of, pool, table
+from tests.unit.pool.scripted import CHECK, address, block, name_of, pool, table
 from wsgiproxy.config import schema
-from wsgiproxy.errors import NoBackendError
+from wsgiproxy.errors import NoBackendError, PoolFullError
 from wsgiproxy.pool.backend import Backend
 from wsgiproxy.pool.pool import Lease, Pool
 
@@ -57,6 +58,78 @@ def test_backends_that_no_check_has_reached_work_only_until_a_healthy_one_is_the
     assert {pick(web) for _ in range(4)} == {"a", "b"}
     web.backends[2].record_check("", *NEVER_MIND)
     assert {pick(web) for _ in range(4)} == {"c-backup"}
+
+
+def limited(*most: int | None, balance: str = "round_robin", **keys: Any) -> Pool:
+    """A pool whose backends ``a``, ``b`` and so on may have so many exchanges under way."""
+    backends = tuple(
+        schema.Backend(address=address(name), max_in_flight=limit) for name, limit in zip("abcd", most, strict=False)
+    )
+    return table(schema.Pool(backends=backends, balance=balance, **keys)).pools["web"]  # type: ignore[arg-type]
+
+
+def test_work_goes_to_the_lowest_priority_that_has_a_backend_available() -> None:
+    backends = [
+        schema.Backend(address=address(name), priority=priority, backup=name == "e")
+        for name, priority in (("a", 1), ("b", 0), ("c", 1), ("d", 2), ("e", 0))
+    ]
+    web = table(schema.Pool(backends=tuple(backends), health_check=CHECK)).pools["web"]
+    order = []
+    for backend in web.backends:
+        backend.record_check("", *NEVER_MIND)
+    for _ in web.backends:
+        names = sorted({pick(web) for _ in range(8)})
+        order.append("".join(names))
+        for backend in web.backends:
+            if name_of(backend.address) in names:
+                backend.record_check("down", *NEVER_MIND)
+        if len(order) == 4:
+            break
+    assert order == ["b", "ac", "d", "e"]
+
+
+def test_a_backend_takes_no_more_than_it_may_and_the_others_take_the_rest() -> None:
+    web = limited(1, 2, balance="least_conn")
+    leases = [web.acquire() for _ in range(3)]
+    assert [backend.in_flight for backend in web.backends] == [1, 2]
+    with pytest.raises(PoolFullError, match="pool web") as raised:
+        web.acquire()
+    assert raised.value.retry_after == 1
+    leases[0].release()
+    assert web.acquire().backend is leases[0].backend
+
+
+def test_first_fills_the_backends_in_order() -> None:
+    web = limited(2, 1, None, balance="first")
+    assert [name_of(web.acquire().backend.address) for _ in range(5)] == ["a", "a", "b", "c", "c"]
+
+
+def test_a_full_pool_is_another_thing_than_one_without_backends() -> None:
+    web = limited(1)
+    lease = web.acquire()
+    with pytest.raises(NoBackendError) as raised:
+        web.acquire((lease.backend,))
+    assert not isinstance(raised.value, PoolFullError)
+
+
+@pytest.mark.parametrize("state", ["drain", "maint"])
+def test_a_backend_that_is_not_ready_takes_no_new_work_and_ends_what_it_has(state: Any) -> None:
+    def given(a: Any) -> schema.Pool:
+        entries = (schema.Backend(address=address("a"), admin_state=a), schema.Backend(address=address("b")))
+        return schema.Pool(backends=entries)
+
+    before = table(given("ready"))
+    web = before.pools["web"]
+    lease = web.acquire()
+    assert name_of(lease.backend.address) == "a"
+    after = table(given(state), before)
+    assert {pick(after.pools["web"]) for _ in range(4)} == {"b"}
+    assert {pick(web) for _ in range(4)} == {"b"}
+    assert lease.backend.in_flight == 1
+    lease.release()
+    assert lease.backend.in_flight == 0
+    again = table(given("ready"), after)
+    assert {pick(again.pools["web"]) for _ in range(4)} == {"a", "b"}
 
 
 def test_an_unhealthy_backend_is_never_picked_and_the_client_learns_when_to_come_back() -> None:
@@ -127,7 +200,7 @@ STEPS = st.lists(
 
 
 @settings(deadline=None)
-@given(steps=STEPS, balance=st.sampled_from(["round_robin", "least_conn"]))
+@given(steps=STEPS, balance=st.sampled_from(["round_robin", "least_conn", "first"]))
 def test_leases_never_leak_whatever_is_acquired_released_and_reloaded(
     steps: list[tuple[str, int | set[str]]], balance: str
 ) -> None:
