@@ -113,6 +113,32 @@ class KeepAlive(Block, frozen=True):
     ] = 60.0
 
 
+class Outliers(Block, frozen=True):
+    """Backends that fail real requests are ejected for a while (nginx max_fails and fail_timeout; Envoy)."""
+
+    consecutive_gateway_failures: Annotated[
+        int, Meta(ge=0, description="Attempts in a row without a whole answer, by the backend's fault; 0: not counted.")
+    ] = 5
+    consecutive_5xx: Annotated[
+        int, Meta(ge=0, description="Answers in a row with a 5xx status; 0: not counted (Envoy: 5).")
+    ] = 0
+    base_ejection_time: Annotated[
+        Duration, Meta(gt=0, description="The first time; the second time twice as long, and so on (nginx: 10s).")
+    ] = 10.0
+    max_ejection_time: Annotated[Duration, Meta(gt=0, description="However often (Envoy: 300s).")] = 300.0
+    max_ejection_percent: Annotated[
+        int,
+        Meta(ge=0, le=100, description="Of the backends at once; one is always allowed, the last one never."),
+    ] = 50
+
+
+class RetryBudget(Block, frozen=True):
+    """How many retries a pool may make within ten seconds: the larger of the two (Finagle, linkerd: 20 %, 10/s)."""
+
+    percent: Annotated[float, Meta(ge=0, le=100, description="Of the requests that it got in that time.")] = 20.0
+    per_second: Annotated[float, Meta(ge=0, description="However few requests there are.")] = 3.0
+
+
 class Pool(Block, frozen=True):
     """A named group of backends."""
 
@@ -130,11 +156,18 @@ class Pool(Block, frozen=True):
     health_check: Annotated[
         HealthCheck | None, Meta(description="Active checks; without it every backend counts as healthy.")
     ] = None
+    outliers: Annotated[
+        Outliers | None, Meta(description="Who is ejected after failures of real requests; null: nobody.")
+    ] = Outliers()
     timeouts: Annotated[PoolTimeouts, Meta(description="How long we wait for a backend.")] = PoolTimeouts()
     keep_alive: Annotated[KeepAlive, Meta(description="Idle connections kept open to each backend.")] = KeepAlive()
     attempts: Annotated[
         int, Meta(ge=1, description="Backends that one request may be tried on, the first included (HAProxy: 4).")
     ] = 3
+    retry_budget: Annotated[
+        RetryBudget | None,
+        Meta(description="Bounds retries on other backends, lest they multiply an outage; null: no bound."),
+    ] = RetryBudget()
     tls: Annotated[
         BackendTls,
         Meta(description="How `https://` backends are spoken to; its files are read on reload only."),

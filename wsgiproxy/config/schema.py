@@ -39,12 +39,21 @@ from wsgiproxy.config.kinds import (
     Target,
     Token,
 )
-from wsgiproxy.config.pool_schema import Backend, BackendTls, HealthCheck, KeepAlive, Pool, PoolTimeouts
+from wsgiproxy.config.pool_schema import (
+    Backend,
+    BackendTls,
+    HealthCheck,
+    KeepAlive,
+    Outliers,
+    Pool,
+    PoolTimeouts,
+    RetryBudget,
+)
 
 __all__ = [
     "AccessLog", "Backend", "BackendTls", "Certificate", "ClientCertificates", "ClientTimeouts", "Config", "Daemon",
-    "Forwarding", "HealthCheck", "KeepAlive", "Limits", "Listener", "ListenerTls", "Match", "PathMatch", "Pool",
-    "PoolTimeouts", "Redirect", "Respond", "Route", "ValueMatch",
+    "Forwarding", "HealthCheck", "KeepAlive", "Limits", "Listener", "ListenerTls", "Match", "Outliers", "PathMatch",
+    "Pool", "PoolTimeouts", "Redirect", "Respond", "RetryBudget", "Route", "ValueMatch",
 ]  # fmt: skip
 
 # --- routes -----------------------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@ cimport cython
 
 @cython.final
 cdef class Roster:
-    cdef public object lock
-    cdef public long long changes
+    cdef public object budget, clock, lock
+    cdef public double returns_at
+    cdef public long long changes, requests
 
 
 @cython.final
@@ -13,5 +14,7 @@ cdef class Backend:
     cdef public object upstream
     cdef public Roster roster
     cdef public long long in_flight, max_in_flight, priority, weight, picked, current_weight, requests, failures, streak
+    cdef public long long gateway_failures, server_errors, ejections
+    cdef public double ejected_at, ejected_until
     cdef public bint backup, checked
     cdef public double checked_at

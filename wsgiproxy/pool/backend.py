@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from math import inf
 from typing import Literal
 
+from wsgiproxy.pool.budget import RetryBudget
 from wsgiproxy.upstream.messages import Upstream
 
 AdminState = Literal["ready", "drain", "maint"]
@@ -18,13 +21,20 @@ Health = Literal["checking", "healthy", "unhealthy"]
 
 
 class Roster:
-    """What the generations of one pool share: the lock, and a number that grows when a backend's availability does."""
+    """What the generations of one pool share: the lock, its retries, and two numbers.
 
-    __slots__ = ("changes", "lock")
+    ``changes`` grows with each change of a backend's availability, ``requests`` with each request, retries not counted.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("budget", "changes", "clock", "lock", "requests", "returns_at")
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
         self.lock = threading.Lock()
+        self.returns_at = 0.0  # when the next ejection ends; 0: nobody is ejected
         self.changes = 0
+        self.requests = 0
+        self.budget = RetryBudget()
 
 
 class Backend:
@@ -38,7 +48,11 @@ class Backend:
         "checked",
         "checked_at",
         "current_weight",
+        "ejected_at",
+        "ejected_until",
+        "ejections",
         "failures",
+        "gateway_failures",
         "health",
         "in_flight",
         "max_in_flight",
@@ -47,6 +61,7 @@ class Backend:
         "priority",
         "requests",
         "roster",
+        "server_errors",
         "streak",
         "upstream",
         "weight",
@@ -71,25 +86,37 @@ class Backend:
         self.in_flight = 0
         self.requests = 0  # attempts sent here
         self.failures = 0  # attempts that failed by this backend's fault
+        self.gateway_failures = 0  # in a row
+        self.server_errors = 0  # answers with a 5xx status in a row
+        self.ejections = 0  # how often in the recent past
+        self.ejected_at = -inf  # the last time, a time.monotonic() instant
+        self.ejected_until = 0.0  # 0: it is not ejected
         self.current_weight = 0  # the smooth round robin's account
         self.picked = 0  # least_conn's last pick of it, counted in those of its equals
 
     def __repr__(self) -> str:
         backup = ", backup" if self.backup else ""
         return (
-            f"<Backend {self.pool_name} {self.address}: {self.admin_state}, {self.health}, "
+            f"<Backend {self.pool_name} {self.address}: {self.admin_state}, {self.health}"
+            f"{', ejected' if self.ejected_until else ''}, "
             f"{self.in_flight} in flight, weight {self.weight}{backup}>"
         )
 
     @property
     def available(self) -> bool:
-        """Whether it may be given work: ready, has a weight, and not known to be bad."""
-        return self.admin_state == "ready" and self.weight > 0 and self.health != "unhealthy"
+        """Whether it may be given work: ready, has a weight, not known to be bad, and not ejected."""
+        return self.admin_state == "ready" and self.weight > 0 and self.health != "unhealthy" and not self.ejected_until
 
     @property
     def full(self) -> bool:
         """Whether as many exchanges are under way as there may be."""
         return 0 < self.max_in_flight <= self.in_flight
+
+    def take_back(self) -> None:
+        """End an ejection; called under the lock."""
+        self.ejected_until = 0.0
+        self.gateway_failures = self.server_errors = 0
+        self.roster.changes += 1
 
     def record_check(
         self, reason: str, healthy_threshold: int, unhealthy_threshold: int, now: float | None = None
@@ -104,6 +131,8 @@ class Backend:
                 return False  # taken off while this one was under way: nothing would ever correct it
             self.check_reason = reason
             self.checked_at = time.monotonic() if now is None else now
+            if good and self.ejected_until:
+                self.take_back()  # Envoy: successful_active_health_check_uneject_host
             if good == (self.health == "healthy") and self.health != "checking":
                 self.streak = 0
                 return False

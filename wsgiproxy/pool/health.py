@@ -103,7 +103,7 @@ class _Loop:
 
     def _record(self, reason: str, block: schema.HealthCheck) -> None:
         backend = self._backend
-        checking = backend.health == "checking"
+        checking, ejected = backend.health == "checking", backend.ejected_until
         if backend.record_check(reason, block.healthy_threshold, block.unhealthy_threshold):
             count = 1 if checking else block.unhealthy_threshold if reason else block.healthy_threshold
             streak = f"{count} {'bad' if reason else 'good'} check{'s in a row' if count > 1 else ''}"
@@ -112,6 +112,8 @@ class _Loop:
             _log.log(
                 level, "pool %s: %s is %s%s (%s)", backend.pool_name, backend.address, backend.health, because, streak
             )
+        if ejected and not backend.ejected_until:
+            _log.info("pool %s: %s is no longer ejected (good check)", backend.pool_name, backend.address)
 
 
 def probe(backend: Backend, block: schema.HealthCheck) -> str | None:

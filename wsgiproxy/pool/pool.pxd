@@ -6,10 +6,12 @@ from wsgiproxy.pool.backend cimport Backend, Roster
 @cython.freelist(64)
 @cython.final
 cdef class Lease:
+    cdef public Pool _pool
     cdef public Backend backend
-    cdef public bint _released
+    cdef public bint _good, _released
 
     cpdef release(self, bint failed=*)
+    cpdef answered(self, int status)
 
 
 @cython.final

@@ -7,22 +7,28 @@ and their ``Roster`` outlive it, so that a lease given by an old generation is s
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from wsgiproxy.config import schema
 from wsgiproxy.errors import NoBackendError, PoolFullError
 from wsgiproxy.pool.backend import Backend, Roster
 from wsgiproxy.pool.balance import BALANCES
+from wsgiproxy.pool.outlier import end_ejections, next_return, note_failure, note_server_error
+
+_log = logging.getLogger("wsgiproxy.pool")
 
 
 class Lease:
     """The right to use a backend for one attempt; ``release`` gives it back."""
 
-    __slots__ = ("_released", "backend")
+    __slots__ = ("_good", "_pool", "_released", "backend")
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, pool: Pool, backend: Backend) -> None:
+        self._pool = pool
         self.backend = backend
+        self._good = False  # the head of the answer was no 5xx
         self._released = False
 
     def __repr__(self) -> str:
@@ -36,8 +42,16 @@ class Lease:
                 return
             self._released = True
             backend.in_flight -= 1
-            if failed:
-                backend.failures += 1
+        if failed:
+            self._pool.note_failure(backend)
+        elif self._good and (backend.gateway_failures or backend.server_errors):
+            backend.gateway_failures = backend.server_errors = 0
+
+    def answered(self, status: int) -> None:
+        """The head of an answer has come, with this status."""
+        self._good = status < 500
+        if status >= 500:
+            self._pool.note_server_error(self.backend)
 
 
 class Pool:
@@ -72,6 +86,10 @@ class Pool:
         """
         roster = self._roster
         with roster.lock:
+            if not exclude:
+                roster.requests += 1
+            if roster.returns_at and roster.clock() >= roster.returns_at:
+                self._end_ejections()
             if self._known_changes != roster.changes:
                 self._sort_into_tiers()
             for tier in self._tiers:
@@ -80,7 +98,7 @@ class Pool:
                     backend = self._pick(candidates)
                     backend.in_flight += 1
                     backend.requests += 1
-                    return Lease(backend)
+                    return Lease(self, backend)
             full = [backend for tier in self._tiers for backend in tier if backend.full and backend not in exclude]
         if full:
             raise PoolFullError(f"pool {self.name}: every backend has as much work as it may have")
@@ -95,6 +113,47 @@ class Pool:
             if self._tiers:
                 return
         raise self._nobody()
+
+    def note_failure(self, backend: Backend) -> None:
+        """An attempt failed by the backend's fault."""
+        with self._roster.lock:
+            backend.failures += 1
+            ejected = self._note(note_failure, backend)
+        self._tell(backend, ejected)
+
+    def note_server_error(self, backend: Backend) -> None:
+        """An attempt was answered with a 5xx status."""
+        with self._roster.lock:
+            ejected = self._note(note_server_error, backend)
+        self._tell(backend, ejected)
+
+    def may_retry(self, now: float) -> bool:
+        """Whether one more attempt at a request that has failed is within the pool's means; if so, it counts."""
+        block, roster = self.block.retry_budget, self._roster
+        if block is None:
+            return True
+        with roster.lock:
+            return roster.budget.take(block, roster.requests, now)
+
+    def _note(self, note: Callable[[Backend, Sequence[Backend], schema.Outliers, float], str], backend: Backend) -> str:
+        block, roster = self.block.outliers, self._roster
+        if block is None:
+            return ""
+        ejected = note(backend, self.backends, block, roster.clock())
+        if ejected:
+            roster.changes += 1
+            roster.returns_at = next_return(self.backends)
+        return ejected
+
+    def _end_ejections(self) -> None:
+        roster = self._roster
+        for backend in end_ejections(self.backends, roster.clock()):
+            self._tell(backend, "is no longer ejected", logging.INFO)
+        roster.returns_at = next_return(self.backends)
+
+    def _tell(self, backend: Backend, what: str, level: int = logging.WARNING) -> None:
+        if what:
+            _log.log(level, "pool %s: %s %s", self.name, backend.address, what)
 
     def _left(self, tier: Sequence[Backend], exclude: Collection[Backend]) -> list[Backend]:
         """Those of a tier that may take one more."""

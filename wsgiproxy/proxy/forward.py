@@ -6,12 +6,16 @@ request's method and body. This is the only place that decides it.
 
 from __future__ import annotations
 
+import time
+
 from wsgiproxy.errors import BackendError, NoBackendError, Retry, StaleConnectionError
 from wsgiproxy.pool.backend import Backend
 from wsgiproxy.pool.pool import Lease, Pool
 from wsgiproxy.proxy.body import ReplayableBody
 from wsgiproxy.proxy.exchange import Exchange
 from wsgiproxy.upstream.messages import IDEMPOTENT, RequestBody, UpstreamRequest, UpstreamResponse
+
+_monotonic = time.monotonic
 
 
 def forward(exchange: Exchange, pool: Pool, request: UpstreamRequest) -> tuple[UpstreamResponse, Lease]:
@@ -31,7 +35,9 @@ def forward(exchange: Exchange, pool: Pool, request: UpstreamRequest) -> tuple[U
                 raise failure from None
             raise
         try:
-            return _attempt(exchange, lease.backend, request), lease
+            response = _attempt(exchange, lease.backend, request)
+            lease.answered(response.status)
+            return response, lease
         except BackendError as error:
             lease.release(failed=True)
             failure = error
@@ -39,7 +45,7 @@ def forward(exchange: Exchange, pool: Pool, request: UpstreamRequest) -> tuple[U
             lease.release()
             raise
         tried.append(lease.backend)
-        if len(tried) >= pool.block.attempts or not _may_repeat(failure, request):
+        if len(tried) >= pool.block.attempts or not _may_repeat(failure, request) or not pool.may_retry(_monotonic()):
             raise failure
 
 
@@ -51,7 +57,10 @@ def _take_beginning(pool: Pool, body: RequestBody) -> None:
 
 
 def _attempt(exchange: Exchange, backend: Backend, request: UpstreamRequest) -> UpstreamResponse:
-    """One backend; twice where a reused connection turned out to be dead before it answered."""
+    """One backend; twice where a reused connection turned out to be dead before it answered.
+
+    That is no retry in the sense of the budget: the backend has most likely seen nothing of the first.
+    """
     exchange.attempts += 1
     exchange.backend = backend.address
     try:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.unit.proxy.journeys import FakeUpstream, backends_of, environ_of, pool_of, pool_table
+from wsgiproxy.config import schema
 from wsgiproxy.errors import (
     BackendError,
     BackendProtocolError,
@@ -48,8 +49,8 @@ class Body:
 class Trial:
     """One request forwarded to a pool of these upstreams."""
 
-    def __init__(self, *upstreams: FakeUpstream, attempts: int = 3) -> None:
-        self.table: RoutingTable = pool_table(*upstreams, attempts=attempts)
+    def __init__(self, *upstreams: FakeUpstream, attempts: int = 3, **block: Any) -> None:
+        self.table: RoutingTable = pool_table(*upstreams, attempts=attempts, **block)
         self.exchange = Exchange(environ_of(), None)
 
     def forward(self, method: str = "GET", body: Any = None) -> UpstreamResponse:
@@ -97,6 +98,20 @@ def test_what_never_left_goes_to_another_backend_whatever_it_is(method: str, err
     assert two.received == [b"hello"]
     assert (trial.exchange.attempts, trial.exchange.backend) == (2, "http://b1:1")
     assert trial.failures == [1, 0]
+
+
+def test_a_pool_that_has_spent_its_budget_tries_nobody_else() -> None:
+    one, two = FakeUpstream(ConnectError("no"), ConnectError("no")), FakeUpstream([b"ok"], ConnectError("no"))
+    trial = Trial(one, two, retry_budget=schema.RetryBudget(percent=0, per_second=0.1))  # one in ten seconds
+    trial.forward()
+    trial.fail(ConnectError)
+    assert len(one.requests) + len(two.requests) == trial.exchange.attempts == 3
+
+
+def test_a_pool_without_a_budget_may_always_try_another_backend() -> None:
+    one, two = FakeUpstream(ConnectError("no")), FakeUpstream()
+    Trial(one, two, retry_budget=None).forward()
+    assert len(two.requests) == 1
 
 
 @pytest.mark.parametrize("error", [ResetError, ReadTimeout, WriteTimeout])
