@@ -40,3 +40,4 @@ def test_connections_that_gunicorn_closes_around_their_reuse_cost_no_request(sta
     for thread in threads:
         thread.join(60)
     assert [answer.status for answer in answers] == [200] * CLIENTS * (1 + len(IDLE_SECONDS))
+    daemon.wait_for_line("closes idle connections: none is used after ")

@@ -6,6 +6,7 @@ first, so that the others grow old and are closed. It must not know HTTP, pools 
 
 from __future__ import annotations
 
+import logging
 import ssl
 import time
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from wsgiproxy.errors import ConnectError, ConnectTimeout, ResetError, WriteTime
 from wsgiproxy.transport.certificates import load_authorities, load_certificate, make_safe
 from wsgiproxy.transport.stream import BACKEND, Stream
 from wsgiproxy.transport.tls import TlsStream
+from wsgiproxy.upstream.idle_limit import IdleLimit
+
+_log = logging.getLogger("wsgiproxy.upstream")
 
 _SHORTEST_WAIT = 0.001  # seconds, for what is late already: a wait of no time is not one
 
@@ -62,7 +66,10 @@ class Connector:
         self._dial = dial
         self._tls = tls
         self._last: TlsStream | None = None  # the connection that was made last
-        self._idle: list[tuple[float, Stream]] = []  # (when to close it, the connection), the oldest first
+        # (when it is used no more, when it was given back, the connection), the oldest first
+        self._idle: list[tuple[float, float, Stream]] = []
+        self._limit = IdleLimit()
+        self._usable_for = 0.0  # seconds that a connection given back now may be used
         self._closed = False
         self._max_idle = 0
         self._idle_timeout = 0.0
@@ -74,6 +81,7 @@ class Connector:
         """Take on the limits of a pool's block; they hold from the next connection that is given back."""
         self._max_idle = block.max_idle
         self._idle_timeout = block.idle_timeout
+        self._usable_for = min(self._idle_timeout, self._limit.seconds)
 
     def idle_connections(self) -> int:
         """How many idle connections are held."""
@@ -84,11 +92,15 @@ class Connector:
         idle = self._idle
         while idle:
             try:
-                close_at, stream = idle.pop()
+                close_at, given_at, stream = idle.pop()
             except IndexError:  # another thread took the last one
                 return None
-            if stream.is_quiet(look) and close_at > _monotonic():
-                return stream
+            if stream.is_quiet(look):
+                now = _monotonic()
+                if close_at > now:
+                    return stream
+                self._limit.still_open(now - given_at)
+                self._usable_for = min(self._idle_timeout, self._limit.seconds)
             stream.close()
         return None
 
@@ -138,7 +150,7 @@ class Connector:
         if self._closed or len(idle) >= self._max_idle or not stream.is_quiet():
             stream.close()
             return
-        idle.append((now + self._idle_timeout, stream))
+        idle.append((now + self._usable_for, now, stream))
         if self._closed:  # by another thread, meanwhile
             self.close()
 
@@ -147,19 +159,25 @@ class Connector:
         self._closed = True
         while self._idle:
             try:
-                self._idle.pop()[1].close()
+                self._idle.pop()[2].close()
             except IndexError:  # another thread took the last one
                 return
 
     def _close_expired(self, now: float) -> None:
         try:
             while self._idle[0][0] <= now:
-                self._idle.pop(0)[1].close()
+                self._idle.pop(0)[2].close()
         except IndexError:  # none is left
             return
 
     def _evict(self, _reset: bool) -> None:
-        """Close the idle connections that the backend has closed, as soon as that is seen."""
-        for entry in [entry for entry in self._idle if not entry[1].is_quiet()]:
+        """Close the idle connections that the backend has closed, as soon as that is seen; learn its patience."""
+        now = _monotonic()
+        for entry in [entry for entry in self._idle if not entry[2].is_quiet()]:
             self._idle.remove(entry)
-            entry[1].close()
+            entry[2].close()
+            self._limit.closed(now - entry[1], now)
+        usable_for = min(self._idle_timeout, self._limit.seconds)
+        if usable_for < self._usable_for / 2:
+            _log.info("%s closes idle connections: none is used after %.1f s", self._address, usable_for)
+        self._usable_for = usable_for

@@ -226,3 +226,29 @@ def test_a_real_backend_that_closes_is_noticed_without_anyone_asking() -> None:
         wait_for(lambda: connector.idle_connections() == 1, "the closed one to be evicted")
         assert connector.take() is streams[1]
         streams[1].close()
+
+
+def test_connections_are_given_up_before_the_backend_loses_its_patience(clock: Clock) -> None:
+    connector = make()
+    connector.give_back(connector.dial(0.0))
+    clock.now += 2.0
+    connector._idle[0][2].hang_up()
+    assert connector.idle_connections() == 0
+    for wait, used in ((1.7, True), (1.9, False)):
+        stream = connector.dial(0.0)
+        connector.give_back(stream)
+        clock.now += wait
+        assert (connector.take() is stream) is used
+
+
+def test_a_backend_that_turns_out_to_wait_longer_is_believed_again(clock: Clock) -> None:
+    connector = make()
+    connector.give_back(connector.dial(0.0))
+    clock.now += 0.5
+    connector._idle[0][2].hang_up()
+    connector.give_back(connector.dial(0.0))
+    clock.now += 20
+    assert connector.take() is None  # but it was still open
+    connector.give_back(connector.dial(0.0))
+    clock.now += 17
+    assert connector.take() is not None

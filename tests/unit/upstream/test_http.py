@@ -165,7 +165,7 @@ def test_bytes_after_the_end_of_an_answer_spoil_the_connection_and_not_the_answe
 def test_bytes_that_come_after_a_connection_was_given_back_spoil_it_too() -> None:
     with talking([Peer.head, OK, pause(0.02), OK], serve(OK)) as talk:
         assert idle_after(talk) == 1
-        wait_for(lambda: not talk.connector._idle[0][1].is_quiet())
+        wait_for(lambda: not talk.connector._idle[0][2].is_quiet())
         assert read(talk.send(get())) == b"ok"
         assert talk.connector.dialled == 2
 
