@@ -147,10 +147,11 @@ class Pool(Block, frozen=True):
         Meta(min_length=1, description="The servers of this pool.", extra={"unique": "address"}),
     ]
     balance: Annotated[
-        Literal["round_robin", "least_conn", "first"],
+        Literal["round_robin", "least_conn", "random_two", "least_time", "first"],
         Meta(
-            description="`round_robin` (smooth, weighted), `least_conn` (fewest exchanges under way per weight) or "
-            "`first` (in the file's order, each up to its `max_in_flight`)."
+            description="`round_robin` (smooth, weighted), `least_conn` (fewest exchanges under way per weight), "
+            "`random_two` (the less busy of two drawn by weight), `least_time` (shortest time to the first byte times "
+            "exchanges under way, per weight) or `first` (in the file's order, each up to its `max_in_flight`)."
         ),
     ] = "round_robin"
     health_check: Annotated[

@@ -15,6 +15,6 @@ cdef class Backend:
     cdef public Roster roster
     cdef public long long in_flight, max_in_flight, priority, weight, picked, current_weight, requests, failures, streak
     cdef public long long gateway_failures, server_errors, ejections
-    cdef public double ejected_at, ejected_until
+    cdef public double ejected_at, ejected_until, latency, latency_at
     cdef public bint backup, checked
     cdef public double checked_at

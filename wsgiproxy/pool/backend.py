@@ -55,6 +55,8 @@ class Backend:
         "gateway_failures",
         "health",
         "in_flight",
+        "latency",
+        "latency_at",
         "max_in_flight",
         "picked",
         "pool_name",
@@ -92,7 +94,9 @@ class Backend:
         self.ejected_at = -inf  # the last time, a time.monotonic() instant
         self.ejected_until = 0.0  # 0: it is not ejected
         self.current_weight = 0  # the smooth round robin's account
-        self.picked = 0  # least_conn's last pick of it, counted in those of its equals
+        self.picked = 0  # the last pick of it, counted in those of its equals: for balances that rotate among them
+        self.latency = 0.0  # seconds to the first byte, a peak EWMA as of the instant latency_at; for least_time
+        self.latency_at = 0.0
 
     def __repr__(self) -> str:
         backup = ", backup" if self.backup else ""

@@ -6,12 +6,19 @@ holds the pool's lock. Nothing here knows why a backend is a candidate.
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Callable, Mapping, Sequence
+from math import exp, inf
 from types import MappingProxyType
 
 from wsgiproxy.pool.backend import Backend
 
 Pick = Callable[[Sequence[Backend]], Backend]
+
+LATENCY_DECAY = 10.0  # seconds in which a latency loses its weight by a factor of e (linkerd: 10 s)
+_NOTHING = 1e-5  # seconds: less is nothing known
+_DRAWS = 8  # times that a second one is drawn: with one heavy candidate it may be the same again and again
 
 
 def round_robin(candidates: Sequence[Backend]) -> Backend:
@@ -68,4 +75,78 @@ def first(candidates: Sequence[Backend]) -> Backend:
     return candidates[0]
 
 
-BALANCES: Mapping[str, Pick] = MappingProxyType({"round_robin": round_robin, "least_conn": least_conn, "first": first})
+class RandomTwo:
+    """The less busy, per weight, of two that are drawn by weight. O(log n) while the candidates stay the same.
+
+    Mitzenmacher, The Power of Two Choices in Randomized Load Balancing; nginx ``random two least_conn``.
+    """
+
+    __slots__ = ("_candidates", "_random", "_sums")
+
+    def __init__(self, random: Callable[[], float]) -> None:
+        """``random()`` is at least 0 and below 1."""
+        self._random = random
+        self._candidates: Sequence[Backend] = ()
+        self._sums: list[int] = []  # of the weights up to each candidate
+
+    def __call__(self, candidates: Sequence[Backend]) -> Backend:
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates is not self._candidates:
+            self._candidates = candidates
+            self._sums = list(itertools.accumulate([backend.weight for backend in candidates]))
+        one = self._draw()
+        for _ in range(_DRAWS):
+            other = self._draw()
+            if other is not one:
+                return other if other.in_flight * one.weight < one.in_flight * other.weight else one
+        return one
+
+    def _draw(self) -> Backend:
+        return self._candidates[bisect.bisect_right(self._sums, int(self._random() * self._sums[-1]))]
+
+
+class LeastTime:
+    """The shortest time to the first byte, times the exchanges under way and this one, per weight. O(n).
+
+    The time is a peak EWMA (Finagle, linkerd): it follows a rise at once, and a fall slowly. A backend of which nothing
+    is known, or was for long, is tried with one request at a time.
+    """
+
+    __slots__ = ("_clock",)
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+
+    def __call__(self, candidates: Sequence[Backend]) -> Backend:
+        now = self._clock()
+        best, least = candidates[0], inf
+        latest = 0  # pick of all
+        for backend in candidates:
+            seconds = backend.latency * exp((backend.latency_at - now) / LATENCY_DECAY)
+            cost = seconds * (backend.in_flight + 1) / backend.weight if seconds > _NOTHING else backend.in_flight * 1e6
+            if cost < least or (cost == least and backend.picked < best.picked):
+                best, least = backend, cost
+            latest = max(latest, backend.picked)
+        best.picked = latest + 1
+        return best
+
+
+def note_latency(backend: Backend, seconds: float, now: float) -> None:
+    """Take in how long the head of an answer took to come."""
+    if seconds >= backend.latency:
+        backend.latency = seconds
+    else:
+        kept = exp((backend.latency_at - now) / LATENCY_DECAY)
+        backend.latency = backend.latency * kept + seconds * (1 - kept)
+    backend.latency_at = now
+
+
+def make_pick(name: str, clock: Callable[[], float], random: Callable[[], float]) -> Pick:
+    """The pick function of that name; ``clock`` is ``time.monotonic``'s kind, ``random()`` at least 0 and below 1."""
+    if name == "random_two":
+        return RandomTwo(random)
+    return LeastTime(clock) if name == "least_time" else _PLAIN[name]
+
+
+_PLAIN: Mapping[str, Pick] = MappingProxyType({"round_robin": round_robin, "least_conn": least_conn, "first": first})

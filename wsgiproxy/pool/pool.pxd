@@ -9,6 +9,7 @@ cdef class Lease:
     cdef public Pool _pool
     cdef public Backend backend
     cdef public bint _good, _released
+    cdef public double taken_at
 
     cpdef release(self, bint failed=*)
     cpdef answered(self, int status)
@@ -21,6 +22,6 @@ cdef class Pool:
     cdef public tuple backends, _tiers
     cdef public Roster _roster
     cdef public long long _known_changes
-    cdef public bint _limited
+    cdef public bint _limited, _timed
 
     cpdef Lease acquire(self, exclude=*)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 from collections.abc import Callable, Collection, Sequence
 
 from wsgiproxy.config import schema
 from wsgiproxy.errors import NoBackendError, PoolFullError
 from wsgiproxy.pool.backend import Backend, Roster
-from wsgiproxy.pool.balance import BALANCES
+from wsgiproxy.pool.balance import make_pick, note_latency
 from wsgiproxy.pool.outlier import end_ejections, next_return, note_failure, note_server_error
 
 _log = logging.getLogger("wsgiproxy.pool")
@@ -23,13 +24,14 @@ _log = logging.getLogger("wsgiproxy.pool")
 class Lease:
     """The right to use a backend for one attempt; ``release`` gives it back."""
 
-    __slots__ = ("_good", "_pool", "_released", "backend")
+    __slots__ = ("_good", "_pool", "_released", "backend", "taken_at")
 
     def __init__(self, pool: Pool, backend: Backend) -> None:
         self._pool = pool
         self.backend = backend
         self._good = False  # the head of the answer was no 5xx
         self._released = False
+        self.taken_at = 0.0  # where the balance wants to know how long answers take
 
     def __repr__(self) -> str:
         return f"<Lease of {self.backend!r}{', released' if self._released else ''}>"
@@ -50,6 +52,9 @@ class Lease:
     def answered(self, status: int) -> None:
         """The head of an answer has come, with this status."""
         self._good = status < 500
+        if self.taken_at:
+            now = self._pool.roster.clock()
+            note_latency(self.backend, now - self.taken_at, now)
         if status >= 500:
             self._pool.note_server_error(self.backend)
 
@@ -57,14 +62,15 @@ class Lease:
 class Pool:
     """A named group of backends in one generation of the routing table."""
 
-    __slots__ = ("_known_changes", "_limited", "_pick", "_roster", "_tiers", "backends", "block", "name")
+    __slots__ = ("_known_changes", "_limited", "_pick", "_roster", "_tiers", "_timed", "backends", "block", "name")
 
     def __init__(self, name: str, block: schema.Pool, backends: tuple[Backend, ...], roster: Roster) -> None:
         self.name = name
         self.block = block
         self.backends = backends
         self._roster = roster
-        self._pick = BALANCES[block.balance]
+        self._pick = make_pick(block.balance, roster.clock, random.random)
+        self._timed = block.balance == "least_time"
         self._tiers: tuple[tuple[Backend, ...], ...] = ()
         self._known_changes = -1
         self._limited = any(entry.max_in_flight is not None for entry in block.backends)
@@ -98,7 +104,10 @@ class Pool:
                     backend = self._pick(candidates)
                     backend.in_flight += 1
                     backend.requests += 1
-                    return Lease(self, backend)
+                    lease = Lease(self, backend)
+                    if self._timed:
+                        lease.taken_at = roster.clock()
+                    return lease
             full = [backend for tier in self._tiers for backend in tier if backend.full and backend not in exclude]
         if full:
             raise PoolFullError(f"pool {self.name}: every backend has as much work as it may have")

@@ -200,7 +200,7 @@ STEPS = st.lists(
 
 
 @settings(deadline=None)
-@given(steps=STEPS, balance=st.sampled_from(["round_robin", "least_conn", "first"]))
+@given(steps=STEPS, balance=st.sampled_from(["round_robin", "least_conn", "random_two", "least_time", "first"]))
 def test_leases_never_leak_whatever_is_acquired_released_and_reloaded(
     steps: list[tuple[str, int | set[str]]], balance: str
 ) -> None:
