@@ -132,6 +132,18 @@ class Outliers(Block, frozen=True):
     ] = 50
 
 
+class SlowStart(Block, frozen=True):
+    """A backend that was added, or is healthy again, gets its share little by little."""
+
+    SHORTHAND = "duration"
+
+    duration: Annotated[Duration, Meta(gt=0, description="Until it has all of its weight (HAProxy slowstart).")]
+    aggression: Annotated[float, Meta(gt=0, le=10, description="1 grows evenly; more, faster at first (Envoy: 1).")] = (
+        1.0
+    )
+    floor: Annotated[float, Meta(gt=0, le=100, description="Percent of its weight to begin with (Envoy: 10).")] = 10.0
+
+
 class RetryBudget(Block, frozen=True):
     """How many retries a pool may make within ten seconds: the larger of the two (Finagle, linkerd: 20 %, 10/s)."""
 
@@ -156,6 +168,10 @@ class Pool(Block, frozen=True):
     ] = "round_robin"
     health_check: Annotated[
         HealthCheck | None, Meta(description="Active checks; without it every backend counts as healthy.")
+    ] = None
+    slow_start: Annotated[
+        SlowStart | None,
+        Meta(description="How backends begin that were added or are healthy again; not at the daemon's own start."),
     ] = None
     outliers: Annotated[
         Outliers | None, Meta(description="Who is ejected after failures of real requests; null: nobody.")

@@ -48,12 +48,13 @@ from wsgiproxy.config.pool_schema import (
     Pool,
     PoolTimeouts,
     RetryBudget,
+    SlowStart,
 )
 
 __all__ = [
     "AccessLog", "Backend", "BackendTls", "Certificate", "ClientCertificates", "ClientTimeouts", "Config", "Daemon",
     "Forwarding", "HealthCheck", "KeepAlive", "Limits", "Listener", "ListenerTls", "Match", "Outliers", "PathMatch",
-    "Pool", "PoolTimeouts", "Redirect", "Respond", "RetryBudget", "Route", "ValueMatch",
+    "Pool", "PoolTimeouts", "Redirect", "Respond", "RetryBudget", "Route", "SlowStart", "ValueMatch",
 ]  # fmt: skip
 
 # --- routes -----------------------------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ cimport cython
 @cython.final
 cdef class Roster:
     cdef public object budget, clock, lock
-    cdef public double returns_at
+    cdef public double ramped_at, returns_at
+    cdef public bint ramping
     cdef public long long changes, requests
 
 
@@ -13,8 +14,8 @@ cdef class Backend:
     cdef public str pool_name, address, admin_state, health, check_reason
     cdef public object upstream
     cdef public Roster roster
-    cdef public long long in_flight, max_in_flight, priority, weight, picked, current_weight, requests, failures, streak
+    cdef public long long in_flight, share, max_in_flight, priority, weight, picked, current_weight, requests, failures, streak
     cdef public long long gateway_failures, server_errors, ejections
-    cdef public double ejected_at, ejected_until, latency, latency_at
-    cdef public bint backup, checked
+    cdef public double ejected_at, ejected_until, latency, latency_at, ramp_from
+    cdef public bint added, backup, checked
     cdef public double checked_at

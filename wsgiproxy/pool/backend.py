@@ -16,6 +16,7 @@ from typing import Literal
 from wsgiproxy.pool.budget import RetryBudget
 from wsgiproxy.upstream.messages import Upstream
 
+SHARE = 100  # units of work for a weight of 1: fine enough for the first percent of a slow start
 AdminState = Literal["ready", "drain", "maint"]
 Health = Literal["checking", "healthy", "unhealthy"]
 
@@ -26,11 +27,13 @@ class Roster:
     ``changes`` grows with each change of a backend's availability, ``requests`` with each request, retries not counted.
     """
 
-    __slots__ = ("budget", "changes", "clock", "lock", "requests", "returns_at")
+    __slots__ = ("budget", "changes", "clock", "lock", "ramped_at", "ramping", "requests", "returns_at")
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.lock = threading.Lock()
+        self.ramping = False  # somebody may be starting slowly
+        self.ramped_at = 0.0  # when the shares were last worked out
         self.returns_at = 0.0  # when the next ejection ends; 0: nobody is ejected
         self.changes = 0
         self.requests = 0
@@ -41,6 +44,7 @@ class Backend:
     """One server of one pool."""
 
     __slots__ = (
+        "added",
         "address",
         "admin_state",
         "backup",
@@ -61,9 +65,11 @@ class Backend:
         "picked",
         "pool_name",
         "priority",
+        "ramp_from",
         "requests",
         "roster",
         "server_errors",
+        "share",
         "streak",
         "upstream",
         "weight",
@@ -76,6 +82,9 @@ class Backend:
         self.upstream = upstream
         self.roster = roster
         self.weight = 1
+        self.share = SHARE  # of the work: the weight times SHARE, less for a while after ramp_from
+        self.ramp_from = 0.0  # when a slow start began, a time.monotonic() instant; 0: none is under way
+        self.added = False  # to a pool that was at work already
         self.priority = 0
         self.backup = False
         self.max_in_flight = 0  # 0: as many as come
@@ -116,6 +125,13 @@ class Backend:
         """Whether as many exchanges are under way as there may be."""
         return 0 < self.max_in_flight <= self.in_flight
 
+    def start_slowly(self) -> None:
+        """Begin with a small share of the work, where the pool wants that; called under the lock."""
+        self.ramp_from = self.roster.clock()
+        self.added = False
+        self.roster.ramping = True
+        self.roster.ramped_at = 0.0
+
     def take_back(self) -> None:
         """End an ejection; called under the lock."""
         self.ejected_until = 0.0
@@ -144,6 +160,8 @@ class Backend:
             threshold = healthy_threshold if good else unhealthy_threshold
             if self.health != "checking" and self.streak < threshold:
                 return False
+            if good and (self.added or self.health == "unhealthy"):
+                self.start_slowly()
             self.health = "healthy" if good else "unhealthy"
             self.streak = 0
             self.roster.changes += 1

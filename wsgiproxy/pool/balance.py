@@ -1,7 +1,7 @@
 """Which of these backends? Pure functions over the backends' numbers; each states its cost.
 
-A pick function gets the candidates, at least one and all with a weight above zero, and returns one of them. The caller
-holds the pool's lock. Nothing here knows why a backend is a candidate.
+A pick function gets the candidates, at least one and all with a share above zero (the weight, less while it starts
+slowly), and returns one of them. The caller holds the pool's lock. Nothing here knows why a backend is a candidate.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def round_robin(candidates: Sequence[Backend]) -> Backend:
     best = candidates[0]
     most = -1 << 62
     for backend in candidates:
-        weight = backend.weight
+        weight = backend.share
         total += weight
         backend.current_weight = current = backend.current_weight + weight
         if current > most:
@@ -47,25 +47,25 @@ def least_conn(candidates: Sequence[Backend]) -> Backend:
     Where the equals have one weight too, that is whoever was picked longest ago: found by reading alone.
     """
     best = candidates[0]
-    in_flight, weight, picked = best.in_flight, best.weight, best.picked
+    in_flight, weight, picked = best.in_flight, best.share, best.picked
     latest = 0  # pick of all
     uneven = False  # equals of other weights have been seen
     for backend in candidates:
         latest = max(latest, backend.picked)
         load = backend.in_flight * weight
-        least = in_flight * backend.weight
+        least = in_flight * backend.share
         if load > least:
             continue
         if load == least:
-            uneven = uneven or backend.weight != weight
+            uneven = uneven or backend.share != weight
             if backend.picked >= picked:
                 continue
         else:
             uneven = False
         best = backend
-        in_flight, weight, picked = best.in_flight, best.weight, best.picked
+        in_flight, weight, picked = best.in_flight, best.share, best.picked
     if uneven:
-        best = round_robin([one for one in candidates if one.in_flight * weight == in_flight * one.weight])
+        best = round_robin([one for one in candidates if one.in_flight * weight == in_flight * one.share])
     best.picked = latest + 1
     return best
 
@@ -94,12 +94,12 @@ class RandomTwo:
             return candidates[0]
         if candidates is not self._candidates:
             self._candidates = candidates
-            self._sums = list(itertools.accumulate([backend.weight for backend in candidates]))
+            self._sums = list(itertools.accumulate([backend.share for backend in candidates]))
         one = self._draw()
         for _ in range(_DRAWS):
             other = self._draw()
             if other is not one:
-                return other if other.in_flight * one.weight < one.in_flight * other.weight else one
+                return other if other.in_flight * one.share < one.in_flight * other.share else one
         return one
 
     def _draw(self) -> Backend:
@@ -124,7 +124,7 @@ class LeastTime:
         latest = 0  # pick of all
         for backend in candidates:
             seconds = backend.latency * exp((backend.latency_at - now) / LATENCY_DECAY)
-            cost = seconds * (backend.in_flight + 1) / backend.weight if seconds > _NOTHING else backend.in_flight * 1e6
+            cost = seconds * (backend.in_flight + 1) / backend.share if seconds > _NOTHING else backend.in_flight * 1e6
             if cost < least or (cost == least and backend.picked < best.picked):
                 best, least = backend, cost
             latest = max(latest, backend.picked)

@@ -14,10 +14,12 @@ from collections.abc import Callable, Collection, Sequence
 
 from wsgiproxy.config import schema
 from wsgiproxy.errors import NoBackendError, PoolFullError
-from wsgiproxy.pool.backend import Backend, Roster
+from wsgiproxy.pool.backend import SHARE, Backend, Roster
 from wsgiproxy.pool.balance import make_pick, note_latency
 from wsgiproxy.pool.outlier import end_ejections, next_return, note_failure, note_server_error
+from wsgiproxy.pool.slow_start import ramped
 
+_RAMP_INTERVAL = 0.1  # seconds between two looks at the shares of a slow start
 _log = logging.getLogger("wsgiproxy.pool")
 
 
@@ -96,6 +98,8 @@ class Pool:
                 roster.requests += 1
             if roster.returns_at and roster.clock() >= roster.returns_at:
                 self._end_ejections()
+            if roster.ramping:
+                self._ramp(roster.clock())
             if self._known_changes != roster.changes:
                 self._sort_into_tiers()
             for tier in self._tiers:
@@ -153,6 +157,23 @@ class Pool:
             roster.changes += 1
             roster.returns_at = next_return(self.backends)
         return ejected
+
+    def _ramp(self, now: float) -> None:
+        """Work out the shares of those that start slowly."""
+        roster, block = self._roster, self.block.slow_start
+        if now - roster.ramped_at < _RAMP_INTERVAL:
+            return
+        roster.ramped_at = now
+        roster.ramping = False
+        for backend in self.backends:
+            if backend.ramp_from:
+                part = 1.0 if block is None else ramped(block, now - backend.ramp_from)
+                backend.share = max(1, int(backend.weight * SHARE * part))
+                if part < 1:
+                    roster.ramping = True
+                else:
+                    backend.ramp_from = 0.0
+        roster.changes += 1
 
     def _end_ejections(self) -> None:
         roster = self._roster

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from wsgiproxy.config import schema
 from wsgiproxy.config.address import BackendAddress, HttpAddress, parse_backend_address
-from wsgiproxy.pool.backend import Backend, Health, Roster
+from wsgiproxy.pool.backend import SHARE, Backend, Health, Roster
 from wsgiproxy.pool.pool import Pool
 from wsgiproxy.routing.table import Route, RoutingTable
 from wsgiproxy.upstream.messages import Upstream
@@ -101,6 +101,7 @@ def _build_pool(
         if backend is None:
             health: Health = "healthy" if block.health_check is None else "checking"
             backend = Backend(name, str(address), make(entry.address, address), roster, health)
+            backend.added = previous is not None
         elif renewed is not None and is_secure(address):
             upstream = make(entry.address, address)
             upstream.configure(block)  # before any thread can find it: it must not go without a PROXY header once
@@ -122,6 +123,9 @@ def _settle(pool: Pool) -> None:
                 backend.current_weight = 0
         for backend, entry in zip(pool.backends, entries, strict=True):
             backend.weight = entry.weight
+            backend.share = entry.weight * SHARE
+            if backend.added and backend.health == "healthy":
+                backend.start_slowly()
             backend.priority = entry.priority
             backend.backup = entry.backup
             backend.max_in_flight = entry.max_in_flight or 0
@@ -132,5 +136,6 @@ def _settle(pool: Pool) -> None:
                 backend.streak = 0
                 backend.check_reason = ""
         pool.roster.changes += 1
+        pool.roster.ramped_at = 0.0  # the shares of those that start slowly have been reset
     for backend in pool.backends:
         backend.upstream.configure(pool.block)

@@ -149,7 +149,9 @@ def test_the_full_example_shows_the_defaults() -> None:
         30.0,
     )
     pool = config.pools["web"]
-    assert pool == schema.Pool(backends=pool.backends, health_check=schema.HealthCheck())
+    assert pool == schema.Pool(
+        backends=pool.backends, health_check=schema.HealthCheck(), slow_start=schema.SlowStart(duration=30.0)
+    )
     assert pool.backends[0] == schema.Backend(address="http://127.0.0.1:8001")
     assert config.pools["secure"] == schema.Pool(backends=config.pools["secure"].backends)
     route, plain = config.routes[0], schema.Route(pool="web")
