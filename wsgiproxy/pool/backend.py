@@ -117,8 +117,13 @@ class Backend:
 
     @property
     def available(self) -> bool:
-        """Whether it may be given work: ready, has a weight, not known to be bad, and not ejected."""
-        return self.admin_state == "ready" and self.weight > 0 and self.health != "unhealthy" and not self.ejected_until
+        """Whether it may be given work: fit, and not ejected."""
+        return self.fit and not self.ejected_until
+
+    @property
+    def fit(self) -> bool:
+        """Whether it is ready, has a weight, and is not known to be bad by its checks."""
+        return self.admin_state == "ready" and self.weight > 0 and self.health != "unhealthy"
 
     @property
     def full(self) -> bool:

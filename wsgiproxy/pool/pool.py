@@ -193,10 +193,10 @@ class Pool:
         """Who may be picked, the best first; called under the lock."""
         self._known_changes = self._roster.changes
         tiers: dict[tuple[bool, bool, int], list[Backend]] = {}
-        for backend in self.backends:
-            if backend.available:
-                rank = (backend.health == "checking", backend.backup, backend.priority)
-                tiers.setdefault(rank, []).append(backend)
+        fit = [backend for backend in self.backends if backend.fit]
+        for backend in [backend for backend in fit if not backend.ejected_until] or fit:  # better ejected than nobody
+            rank = (backend.health == "checking", backend.backup, backend.priority)
+            tiers.setdefault(rank, []).append(backend)
         self._tiers = tuple([tuple(tiers[rank]) for rank in sorted(tiers)])
 
     def _nobody(self) -> NoBackendError:

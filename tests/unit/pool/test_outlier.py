@@ -109,6 +109,16 @@ def test_the_last_backend_is_never_ejected() -> None:
     assert pair.takers() == "b"
 
 
+def test_where_nobody_else_is_left_the_ejected_work() -> None:
+    scene = Scene("ab", CHECK)
+    for backend in scene.pool.backends:
+        backend.record_check("", 1, 1)
+    scene.fail("a")
+    assert scene.takers() == "b"
+    scene.backend("b").record_check("down", 1, 1)
+    assert scene.takers() == "a"
+
+
 @pytest.mark.parametrize(("percent", "left"), [(50, "cd"), (25, "bcd"), (0, "bcd"), (100, "d")])
 def test_no_more_are_ejected_at_once_than_may_be(percent: int, left: str) -> None:
     scene = Scene("abcd", max_ejection_percent=percent)
