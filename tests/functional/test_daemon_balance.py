@@ -23,10 +23,10 @@ def test_round_robin_with_weights_5_1_1_gives_the_smooth_sequence(start: Start, 
 
 @pytest.mark.parametrize(
     ("balance", "least", "most"),
-    [("least_conn", 0.08, 0.28), ("round_robin", 0.45, 0.55)],
+    [("least_conn", 0.08, 0.28), ("random_two", 0.08, 0.35), ("least_time", 0.01, 0.22), ("round_robin", 0.45, 0.55)],
     ids=str,
 )
-def test_least_conn_spares_a_slow_backend(
+def test_balances_that_look_at_the_load_spare_a_slow_backend(
     start: Start, tmp_path: Path, balance: str, least: float, most: float
 ) -> None:
     fast, slow = Backend(start, "fast", delay=0.01), Backend(start, "slow", delay=0.05)
