@@ -19,6 +19,8 @@ __version__ = "0.1.0"
 
 if os.environ.get("WSGIPROXY_PURE"):
     importlib.import_module("wsgiproxy.pure").keep_compiled_parts_out()
+else:
+    importlib.import_module("wsgiproxy.pure").keep_halves_out(os.path.dirname(__file__))
 
 
 def __getattr__(name: str) -> Any:

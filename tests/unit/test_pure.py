@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
 
 import pytest
+
+import wsgiproxy
 
 FILES = """
 import importlib, sys
@@ -47,3 +52,21 @@ def test_a_module_that_is_only_compiled_is_not_there_and_others_are_left_alone()
         run(code, "1")
     assert "kept out by WSGIPROXY_PURE" in failure.value.stderr
     assert run("import wsgiproxy, json, gevent; print(json.dumps(1))", "1") == ["1"]
+
+
+def test_where_one_module_was_not_compiled_none_is_imported(tmp_path: Path) -> None:
+    """Those that are compiled would read what lies elsewhere in its objects."""
+    name = "pool/backend"
+    package = tmp_path / "wsgiproxy"
+    shutil.copytree(Path(wsgiproxy.__file__).parent, package)
+    library = package / f"{name}{EXTENSION_SUFFIXES[0]}"
+    if not library.exists():
+        pytest.skip("nothing was compiled here")
+    library.unlink()
+    command = [sys.executable, "-c", FILES]
+    env = os.environ | {"WSGIPROXY_PURE": "", "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    version, kinds = done.stdout.splitlines()
+    assert "(pure Python, " in version
+    assert kinds == "py"
+    assert f"lacks {name}: install it again" in done.stderr
