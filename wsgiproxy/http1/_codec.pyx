@@ -321,6 +321,8 @@ cdef object put_forwardable(list fields):
     cdef Known *entry
     cdef char room[ROOM]
     for field in fields:
+        if type(field) is not tuple or len(<tuple>field) != 2:
+            return None
         name = bytes_of((<tuple>field)[0], &name_size)
         value = bytes_of((<tuple>field)[1], &value_size)
         if name == NULL or value == NULL:
@@ -403,7 +405,7 @@ def parse_response(data not None, method, *, max_fields=1000):
 def forwardable_lines(fields, connection, relied_on=()):
     """See ``lines.forwardable_lines``."""
     if not connection or connection == "keep-alive" or connection == "close":
-        put = put_forwardable(fields)
+        put = put_forwardable(fields) if type(fields) is list else None
         if put is not None:
             return put
     return lines.forwardable_lines(fields, connection, relied_on)

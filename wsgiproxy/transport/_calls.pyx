@@ -9,7 +9,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EAGAIN, EINTR, EINVAL, errno
 
 
 cdef extern from "<sys/socket.h>":
@@ -46,6 +46,8 @@ def receive(int fd, Py_ssize_t size):
     """See ``calls.receive``."""
     cdef Py_ssize_t got
     cdef PyObject *piece
+    if size < 0:  # to recv it would be more than any room has
+        raise OSError(EINVAL, "a negative size")
     if size <= ROOM:
         got = call_recv(fd, room, size)
         return None if got < 0 else PyBytes_FromStringAndSize(room, got)

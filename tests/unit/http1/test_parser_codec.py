@@ -106,7 +106,8 @@ def test_an_applications_fields_are_checked_alike(codec: Any, fields: list[tuple
 
 
 @pytest.mark.parametrize(
-    "fields", [[("A", 1)], [(b"A", b"b")], [["A", "b"]], [("A",)], [("A", "b", "c")], (("A", "b"),), [None], ["ab"]]
+    "fields",
+    [[("A", 1)], [(b"A", b"b")], [["A", "b"]], [("A",)], [("A", "b", "c")], (("A", "b"),), [None], ["ab"], [7]],
 )
 def test_fields_that_are_none_are_refused_or_taken_alike(codec: Any, fields: Any) -> None:
     def kind(check: Callable[[Any], Any]) -> Any:
@@ -116,6 +117,7 @@ def test_fields_that_are_none_are_refused_or_taken_alike(codec: Any, fields: Any
             return type(error)
 
     assert kind(codec.answer_lines) == kind(lines.answer_lines)
+    assert kind(lambda some: codec.forwardable_lines(some, "")) == kind(lambda some: lines.forwardable_lines(some, ""))
 
 
 @pytest.mark.parametrize("size", [65_000, 66_000, 200_000])
