@@ -59,6 +59,12 @@ def _of_pool(block: schema.Pool) -> Iterator[Contradiction]:
         yield "tls", "does nothing here: none of the backends has an address that begins with https://"
     elif block.tls.ca is not None and not block.tls.verify:
         yield "tls.ca", "does nothing beside verify: false"
+    if block.balance == "hash" and block.hash_on is None:
+        yield "balance", "hash needs hash_on: what of a request decides which backend gets it"
+    if block.balance != "hash" and block.hash_on is not None:
+        yield "hash_on", f"does nothing beside balance: {block.balance}; it goes with hash only"
+    if block.balance == "first" and block.slow_start is not None:
+        yield "slow_start", "does nothing beside balance: first, which goes by the order alone"
     if block.proxy_protocol is not None and all(isinstance(address, AppAddress) for address in addresses):
         yield "proxy_protocol", "does nothing here: applications of this process have no connection to begin"
 

@@ -31,6 +31,7 @@ WORKERS = "workers"
 NETWORK = "network"
 PSEUDONYM = "pseudonym"
 TOKEN = "token"
+HASH_ON = "hash_on"
 
 
 def of_kind(kind: str, **json_schema: Any) -> Meta:
@@ -60,6 +61,7 @@ Method = Annotated[str, of_kind(METHOD, pattern="^[A-Z0-9!#$%&'*+.^_`|~-]+$")]
 Name = Annotated[str, of_kind(NAME)]
 Token = Annotated[str, of_kind(TOKEN, pattern="^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 Network = Annotated[str, of_kind(NETWORK, pattern="^unix:$|^[0-9A-Fa-f.:]+(/[0-9]+)?$")]
+HashOn = Annotated[str, of_kind(HASH_ON, pattern="^(client|path|(header|cookie|query):.+)$")]
 Pseudonym = Annotated[str, of_kind(PSEUDONYM, pattern="^[^ ,()]+$")]
 HeaderName = Annotated[str, of_kind(HEADER_NAME, pattern="^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 PlainText = Annotated[str, Meta(extra_json_schema={"also": ["number", "boolean"]})]

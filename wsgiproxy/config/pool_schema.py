@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from wsgiproxy.config.daemon_schema import Certificate
-from wsgiproxy.config.kinds import Address, Block, Duration, HeaderName, HeaderValue, Host, StatusRange, Target
+from wsgiproxy.config.kinds import Address, Block, Duration, HashOn, HeaderName, HeaderValue, Host, StatusRange, Target
 
 
 class Backend(Block, frozen=True):
@@ -159,13 +159,18 @@ class Pool(Block, frozen=True):
         Meta(min_length=1, description="The servers of this pool.", extra={"unique": "address"}),
     ]
     balance: Annotated[
-        Literal["round_robin", "least_conn", "random_two", "least_time", "first"],
+        Literal["round_robin", "least_conn", "random_two", "least_time", "hash", "first"],
         Meta(
             description="`round_robin` (smooth, weighted), `least_conn` (fewest exchanges under way per weight), "
             "`random_two` (the less busy of two drawn by weight), `least_time` (shortest time to the first byte times "
-            "exchanges under way, per weight) or `first` (in the file's order, each up to its `max_in_flight`)."
+            "exchanges under way, per weight), `hash` (the same backend for the same `hash_on`, up to 1.25 of its "
+            "share of what is under way) or `first` (in the file's order, each up to its `max_in_flight`)."
         ),
     ] = "round_robin"
+    hash_on: Annotated[
+        HashOn | None,
+        Meta(description="For `hash`: `client`, `path`, `header:NAME`, `cookie:NAME` or `query:NAME`."),
+    ] = None
     health_check: Annotated[
         HealthCheck | None, Meta(description="Active checks; without it every backend counts as healthy.")
     ] = None

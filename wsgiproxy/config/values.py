@@ -18,6 +18,7 @@ from wsgiproxy.config.networks import parse_network
 from wsgiproxy.config.regexes import check_repeats
 
 Reader = Callable[[str], Any]
+HashOn = tuple[str, str]  # client, path, header, cookie or query, and the name of one of the latter three
 
 MAX_DURATION = 366 * 86400.0  # seconds; a longer wait is a slip, and some timers would overflow
 MAX_REGEX_LENGTH = 1000  # characters
@@ -72,6 +73,7 @@ def reader(kind: str) -> tuple[Reader, str]:
         kinds.NETWORK: (parse_network, "a network"),
         kinds.PSEUDONYM: (read_pseudonym, "a name"),
         kinds.TOKEN: (read_token, "a word"),
+        kinds.HASH_ON: (read_hash_on, "a part of a request"),
     }
     return readers[kind]
 
@@ -205,6 +207,31 @@ def parse_status_range(text: str) -> tuple[int, int]:
 def read_status_range(text: str) -> str:
     """The text of a status range, if it is one."""
     parse_status_range(text)
+    return text
+
+
+def parse_hash_on(text: str) -> HashOn:
+    """Which part of a request makes its key, of ``client``, ``path``, ``header:NAME``, ``cookie:NAME``, ``query:NAME``.
+
+    Names of headers become lower-case; those of query parameters are decoded ones.
+    """
+    kind, colon, name = text.partition(":")
+    if kind in ("header", "cookie", "query"):
+        if not name:
+            raise ValueError(f"needs a name, as in {quote(f'{kind}:NAME')}, got {quote(text)}")
+        if kind == "query":
+            return kind, read_text(name)
+        name = _token(name, f"a {kind} name")
+        return kind, name.lower() if kind == "header" else name
+    if kind not in ("client", "path") or colon:
+        known = "client, path, header:NAME, cookie:NAME or query:NAME"
+        raise ValueError(f"expected {known}, got {quote(text)}")
+    return kind, ""
+
+
+def read_hash_on(text: str) -> str:
+    """The text of a part of a request, if it is one."""
+    parse_hash_on(text)
     return text
 
 

@@ -3,7 +3,8 @@ cimport cython
 
 @cython.final
 cdef class Roster:
-    cdef public object budget, clock, lock
+    cdef public object budget, chance, clock, lock, slow_start
+    cdef public tuple backends
     cdef public double ramped_at, returns_at
     cdef public bint ramping
     cdef public long long changes, requests
@@ -15,7 +16,7 @@ cdef class Backend:
     cdef public object upstream
     cdef public Roster roster
     cdef public long long in_flight, share, max_in_flight, priority, weight, picked, current_weight, requests, failures, streak
-    cdef public long long gateway_failures, server_errors, ejections
+    cdef public long long gateway_failures, server_errors, ejections, seed
     cdef public double ejected_at, ejected_until, latency, latency_at, ramp_from
     cdef public bint added, backup, checked
     cdef public double checked_at

@@ -7,13 +7,16 @@ beyond holding its ``Upstream``, nor how it is picked.
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable
 from math import inf
 from typing import Literal
 
+from wsgiproxy.config import schema
 from wsgiproxy.pool.budget import RetryBudget
+from wsgiproxy.pool.hashing import digest
 from wsgiproxy.upstream.messages import Upstream
 
 SHARE = 100  # units of work for a weight of 1: fine enough for the first percent of a slow start
@@ -22,15 +25,25 @@ Health = Literal["checking", "healthy", "unhealthy"]
 
 
 class Roster:
-    """What the generations of one pool share: the lock, its retries, and two numbers.
+    """What the generations of one pool share: the lock, the clock, chance, its retries, and two numbers.
 
     ``changes`` grows with each change of a backend's availability, ``requests`` with each request, retries not counted.
+    ``backends`` and ``slow_start`` are the latest generation's: an older one may still be asked for a backend, and must
+    not work out who is due by what it knows itself.
     """
 
-    __slots__ = ("budget", "changes", "clock", "lock", "ramped_at", "ramping", "requests", "returns_at")
+    __slots__ = (
+        "backends", "budget", "chance", "changes", "clock", "lock", "ramped_at", "ramping", "requests", "returns_at",
+        "slow_start",
+    )  # fmt: skip
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, chance: Callable[[], float] = random.random
+    ) -> None:
         self.clock = clock
+        self.chance = chance  # at least 0, below 1
+        self.backends: tuple[Backend, ...] = ()
+        self.slow_start: schema.SlowStart | None = None
         self.lock = threading.Lock()
         self.ramping = False  # somebody may be starting slowly
         self.ramped_at = 0.0  # when the shares were last worked out
@@ -68,6 +81,7 @@ class Backend:
         "ramp_from",
         "requests",
         "roster",
+        "seed",
         "server_errors",
         "share",
         "streak",
@@ -79,6 +93,7 @@ class Backend:
         """``address`` is canonical; ``health`` is ``checking`` where the first check is still to come."""
         self.pool_name = pool_name
         self.address = address
+        self.seed = digest(address)  # of the waits for keys, see ``hashing``
         self.upstream = upstream
         self.roster = roster
         self.weight = 1
@@ -142,6 +157,7 @@ class Backend:
         self.ejected_until = 0.0
         self.gateway_failures = self.server_errors = 0
         self.roster.changes += 1
+        self.start_slowly()
 
     def record_check(
         self, reason: str, healthy_threshold: int, unhealthy_threshold: int, now: float | None = None

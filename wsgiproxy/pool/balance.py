@@ -13,12 +13,13 @@ from math import exp, inf
 from types import MappingProxyType
 
 from wsgiproxy.pool.backend import Backend
+from wsgiproxy.pool.hashing import wait
 
 Pick = Callable[[Sequence[Backend]], Backend]
 
+HASH_BOUND = 1.25  # times its fair share of what is under way: no backend gets a key beyond (Mirrokni et al. 2016)
 LATENCY_DECAY = 10.0  # seconds in which a latency loses its weight by a factor of e (linkerd: 10 s)
 _NOTHING = 1e-5  # seconds: less is nothing known
-_DRAWS = 8  # times that a second one is drawn: with one heavy candidate it may be the same again and again
 
 
 def round_robin(candidates: Sequence[Backend]) -> Backend:
@@ -75,6 +76,27 @@ def first(candidates: Sequence[Backend]) -> Backend:
     return candidates[0]
 
 
+def bounded_hash(candidates: Sequence[Backend], key: int) -> Backend:
+    """The same one for the same key, as long as it has no more than ``HASH_BOUND`` of its share of the work. O(n).
+
+    ``key`` is a ``hashing.digest``. Where one of n backends leaves only its own keys move, each to the one that comes
+    next for it, as the keys of an overloaded one do; where it comes back, they come back.
+    """
+    total = 0
+    under_way = 1
+    for backend in candidates:
+        total += backend.share
+        under_way += backend.in_flight
+    best = candidates[0]
+    least = inf
+    for backend in candidates:
+        if backend.in_flight * total < HASH_BOUND * under_way * backend.share:
+            turn = wait(backend.seed, key) / backend.share
+            if turn < least:
+                best, least = backend, turn
+    return best
+
+
 class RandomTwo:
     """The less busy, per weight, of two that are drawn by weight. O(log n) while the candidates stay the same.
 
@@ -95,15 +117,13 @@ class RandomTwo:
         if candidates is not self._candidates:
             self._candidates = candidates
             self._sums = list(itertools.accumulate([backend.share for backend in candidates]))
-        one = self._draw()
-        for _ in range(_DRAWS):
-            other = self._draw()
-            if other is not one:
-                return other if other.in_flight * one.share < one.in_flight * other.share else one
-        return one
-
-    def _draw(self) -> Backend:
-        return self._candidates[bisect.bisect_right(self._sums, int(self._random() * self._sums[-1]))]
+        sums = self._sums
+        place = bisect.bisect_right(sums, int(self._random() * sums[-1]))
+        one = candidates[place]
+        begin, end = sums[place - 1] if place else 0, sums[place]
+        point = int(self._random() * (sums[-1] - end + begin))  # of the shares of all others, laid end to end
+        other = candidates[bisect.bisect_right(sums, point if point < begin else point + end - begin)]
+        return other if other.in_flight * one.share < one.in_flight * other.share else one
 
 
 class LeastTime:
@@ -143,10 +163,15 @@ def note_latency(backend: Backend, seconds: float, now: float) -> None:
 
 
 def make_pick(name: str, clock: Callable[[], float], random: Callable[[], float]) -> Pick:
-    """The pick function of that name; ``clock`` is ``time.monotonic``'s kind, ``random()`` at least 0 and below 1."""
+    """The pick function of that name; ``clock`` is ``time.monotonic``'s kind, ``random()`` at least 0 and below 1.
+
+    That of ``hash`` is for requests that have no key (HAProxy: the same); those that have one get ``bounded_hash``.
+    """
     if name == "random_two":
         return RandomTwo(random)
     return LeastTime(clock) if name == "least_time" else _PLAIN[name]
 
 
-_PLAIN: Mapping[str, Pick] = MappingProxyType({"round_robin": round_robin, "least_conn": least_conn, "first": first})
+_PLAIN: Mapping[str, Pick] = MappingProxyType(
+    {"round_robin": round_robin, "least_conn": least_conn, "hash": round_robin, "first": first}
+)

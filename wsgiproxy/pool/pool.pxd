@@ -18,10 +18,10 @@ cdef class Lease:
 @cython.final
 cdef class Pool:
     cdef public str name
-    cdef public object block, _pick
+    cdef public object block, hash_on, _pick
     cdef public tuple backends, _tiers
     cdef public Roster _roster
     cdef public long long _known_changes
     cdef public bint _limited, _timed
 
-    cpdef Lease acquire(self, exclude=*)
+    cpdef Lease acquire(self, exclude=*, key=*)

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 from collections.abc import Callable, Collection, Sequence
 
 from wsgiproxy.config import schema
+from wsgiproxy.config.values import parse_hash_on
 from wsgiproxy.errors import NoBackendError, PoolFullError
 from wsgiproxy.pool.backend import SHARE, Backend, Roster
-from wsgiproxy.pool.balance import make_pick, note_latency
+from wsgiproxy.pool.balance import bounded_hash, make_pick, note_latency
 from wsgiproxy.pool.outlier import end_ejections, next_return, note_failure, note_server_error
 from wsgiproxy.pool.slow_start import ramped
 
+FAILURE_LATENCY = 1.0  # seconds that a failed attempt, or a 5xx, counts as at least: to fail fast is not to be fast
 _RAMP_INTERVAL = 0.1  # seconds between two looks at the shares of a slow start
 _log = logging.getLogger("wsgiproxy.pool")
 
@@ -47,6 +48,8 @@ class Lease:
             self._released = True
             backend.in_flight -= 1
         if failed:
+            if self.taken_at:
+                self._note_latency(True)
             self._pool.note_failure(backend)
         elif self._good and (backend.gateway_failures or backend.server_errors):
             backend.gateway_failures = backend.server_errors = 0
@@ -55,23 +58,38 @@ class Lease:
         """The head of an answer has come, with this status."""
         self._good = status < 500
         if self.taken_at:
-            now = self._pool.roster.clock()
-            note_latency(self.backend, now - self.taken_at, now)
+            self._note_latency(status >= 500)
         if status >= 500:
             self._pool.note_server_error(self.backend)
+
+    def stop_clock(self) -> None:
+        """How long the answer takes will say nothing of the backend: it waits for somebody else, too."""
+        self.taken_at = 0.0
+
+    def _note_latency(self, failed: bool) -> None:
+        roster = self.backend.roster
+        with roster.lock:
+            now = roster.clock()
+            seconds = now - self.taken_at
+            note_latency(self.backend, max(seconds, FAILURE_LATENCY) if failed else seconds, now)
+        self.taken_at = 0.0
 
 
 class Pool:
     """A named group of backends in one generation of the routing table."""
 
-    __slots__ = ("_known_changes", "_limited", "_pick", "_roster", "_tiers", "_timed", "backends", "block", "name")
+    __slots__ = (
+        "_known_changes", "_limited", "_pick", "_roster", "_tiers", "_timed", "backends", "block", "hash_on", "name",
+    )  # fmt: skip
 
     def __init__(self, name: str, block: schema.Pool, backends: tuple[Backend, ...], roster: Roster) -> None:
         self.name = name
         self.block = block
         self.backends = backends
         self._roster = roster
-        self._pick = make_pick(block.balance, roster.clock, random.random)
+        # the roster's own at each pick: whoever simulates a pool gives it others
+        self._pick = make_pick(block.balance, lambda: roster.clock(), lambda: roster.chance())  # noqa: PLW0108
+        self.hash_on = None if block.hash_on is None else parse_hash_on(block.hash_on)  # what makes a request's key
         self._timed = block.balance == "least_time"
         self._tiers: tuple[tuple[Backend, ...], ...] = ()
         self._known_changes = -1
@@ -86,9 +104,10 @@ class Pool:
         """What this generation shares with the ones before and after it."""
         return self._roster
 
-    def acquire(self, exclude: Collection[Backend] = ()) -> Lease:
+    def acquire(self, exclude: Collection[Backend] = (), key: int | None = None) -> Lease:
         """A lease of the backend that is to get the next attempt; never one of ``exclude``.
 
+        ``key`` is the ``hashing.digest`` of what a pool that hashes goes by, None where the request has nothing such.
         Healthy backends first, those of the lowest priority before the others and backup ones last; then those not
         checked yet, likewise. ``NoBackendError`` where none is left, ``PoolFullError`` where all that are, are full.
         """
@@ -105,7 +124,7 @@ class Pool:
             for tier in self._tiers:
                 candidates = self._left(tier, exclude) if exclude or self._limited else tier
                 if candidates:
-                    backend = self._pick(candidates)
+                    backend = self._pick(candidates) if key is None else bounded_hash(candidates, key)
                     backend.in_flight += 1
                     backend.requests += 1
                     lease = Lease(self, backend)
@@ -155,17 +174,18 @@ class Pool:
         ejected = note(backend, self.backends, block, roster.clock())
         if ejected:
             roster.changes += 1
-            roster.returns_at = next_return(self.backends)
+            roster.returns_at = next_return(roster.backends)
         return ejected
 
     def _ramp(self, now: float) -> None:
         """Work out the shares of those that start slowly."""
-        roster, block = self._roster, self.block.slow_start
+        roster = self._roster
+        block = roster.slow_start
         if now - roster.ramped_at < _RAMP_INTERVAL:
             return
         roster.ramped_at = now
         roster.ramping = False
-        for backend in self.backends:
+        for backend in roster.backends:
             if backend.ramp_from:
                 part = 1.0 if block is None else ramped(block, now - backend.ramp_from)
                 backend.share = max(1, int(backend.weight * SHARE * part))
@@ -177,9 +197,9 @@ class Pool:
 
     def _end_ejections(self) -> None:
         roster = self._roster
-        for backend in end_ejections(self.backends, roster.clock()):
+        for backend in end_ejections(roster.backends, roster.clock()):
             self._tell(backend, "is no longer ejected", logging.INFO)
-        roster.returns_at = next_return(self.backends)
+        roster.returns_at = next_return(roster.backends)
 
     def _tell(self, backend: Backend, what: str, level: int = logging.WARNING) -> None:
         if what:

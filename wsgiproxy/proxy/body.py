@@ -85,6 +85,11 @@ class ReplayableBody:
             pieces.append(piece)
         self._kept = [b"".join(pieces)] if len(pieces) > 1 else pieces
 
+    @property
+    def is_here(self) -> bool:
+        """Whether all of it has been read, and kept."""
+        return self._length is not None and self._size >= self._length and self.can_rewind
+
     def rewind(self) -> None:
         """Begin again."""
         self._next = 0

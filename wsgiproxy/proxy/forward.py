@@ -13,6 +13,7 @@ from wsgiproxy.pool.backend import Backend
 from wsgiproxy.pool.pool import Lease, Pool
 from wsgiproxy.proxy.body import ReplayableBody
 from wsgiproxy.proxy.exchange import Exchange
+from wsgiproxy.proxy.hash_key import hash_key
 from wsgiproxy.upstream.messages import IDEMPOTENT, RequestBody, UpstreamRequest, UpstreamResponse
 
 _monotonic = time.monotonic
@@ -25,15 +26,18 @@ def forward(exchange: Exchange, pool: Pool, request: UpstreamRequest) -> tuple[U
     """
     if request.body is not None:
         _take_beginning(pool, request.body)
+    key = None if pool.hash_on is None else hash_key(exchange, request, pool.hash_on)
     tried: list[Backend] = []
     failure: BackendError | None = None
     while True:
         try:
-            lease = pool.acquire(tried)
+            lease = pool.acquire(tried, key)
         except NoBackendError:
             if failure is not None:
                 raise failure from None
             raise
+        if request.body is not None and not _is_here(request.body):
+            lease.stop_clock()
         try:
             response = _attempt(exchange, lease.backend, request)
             lease.answered(response.status)
@@ -54,6 +58,11 @@ def _take_beginning(pool: Pool, body: RequestBody) -> None:
     pool.check_available()  # else the client would send for nothing
     if isinstance(body, ReplayableBody):
         body.prefetch()
+
+
+def _is_here(body: RequestBody) -> bool:
+    """Whether a body is all here, so that the backend need not wait for the client."""
+    return isinstance(body, ReplayableBody) and body.is_here
 
 
 def _attempt(exchange: Exchange, backend: Backend, request: UpstreamRequest) -> UpstreamResponse:

@@ -116,15 +116,17 @@ def _settle(pool: Pool) -> None:
     Where a weight changes the accounts of the round robin start over: one left from other weights would starve its
     backend.
     """
-    entries = pool.block.backends
-    with pool.roster.lock:
+    entries, roster = pool.block.backends, pool.roster
+    with roster.lock:
+        roster.backends, roster.slow_start = pool.backends, pool.block.slow_start
         if any(backend.weight != entry.weight for backend, entry in zip(pool.backends, entries, strict=True)):
             for backend in pool.backends:
                 backend.current_weight = 0
         for backend, entry in zip(pool.backends, entries, strict=True):
             backend.weight = entry.weight
             backend.share = entry.weight * SHARE
-            if backend.added and backend.health == "healthy":
+            returns = backend.admin_state != "ready" == entry.admin_state  # and was most likely restarted
+            if returns or (backend.added and backend.health == "healthy"):
                 backend.start_slowly()
             backend.priority = entry.priority
             backend.backup = entry.backup
@@ -135,7 +137,7 @@ def _settle(pool: Pool) -> None:
                 backend.health = "healthy"
                 backend.streak = 0
                 backend.check_reason = ""
-        pool.roster.changes += 1
-        pool.roster.ramped_at = 0.0  # the shares of those that start slowly have been reset
+        roster.changes += 1
+        roster.ramped_at = 0.0  # the shares of those that start slowly have been reset
     for backend in pool.backends:
         backend.upstream.configure(pool.block)

@@ -21,6 +21,7 @@ from wsgiproxy.config.schema import (
     Redirect,
     Respond,
     Route,
+    SlowStart,
     ValueMatch,
 )
 
@@ -102,6 +103,19 @@ def test_a_proxy_header_begins_a_connection() -> None:
     assert list(contradictions(pool("app:a", "app:b", proxy_protocol="v1"))) == [("proxy_protocol", problem)]
 
 
+def test_a_hash_goes_by_something_and_nothing_else_does() -> None:
+    problem = "hash needs hash_on: what of a request decides which backend gets it"
+    assert list(contradictions(pool("http://a", balance="hash"))) == [("balance", problem)]
+    problem = "does nothing beside balance: round_robin; it goes with hash only"
+    assert list(contradictions(pool("http://a", hash_on="client"))) == [("hash_on", problem)]
+
+
+def test_what_goes_by_order_alone_starts_nobody_slowly() -> None:
+    problem = "does nothing beside balance: first, which goes by the order alone"
+    mistaken = pool("http://a", balance="first", slow_start=SlowStart(duration=1.0))
+    assert list(contradictions(mistaken)) == [("slow_start", problem)]
+
+
 @pytest.mark.parametrize("key", ["header_bytes", "target_bytes"])
 def test_a_limit_that_lets_nothing_through_is_a_slip(key: str) -> None:
     limits = Limits(**{"target_bytes": 0, key: 0})  # type: ignore[arg-type]
@@ -142,6 +156,7 @@ def test_a_trailer_says_nothing_that_must_stand_in_front(name: str) -> None:
         Limits(connections_per_client=10),
         pool("http://a", "https://a", tls=BackendTls(ca="/ca.pem")),
         pool("http://a", "app:a", proxy_protocol="v2"),
+        pool("http://a", balance="hash", hash_on="client", slow_start=SlowStart(duration=1.0)),
         Redirect(scheme="https"),
         Respond(status=204),
         Respond(body="x", headers={"Content-Type": "text/html"}),

@@ -90,6 +90,37 @@ def test_a_bad_status_range_says_what_is_expected(text: str) -> None:
     assert problem(values.read_status_range, text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("client", ("client", "")),
+        ("path", ("path", "")),
+        ("header:X-User", ("header", "x-user")),
+        ("cookie:SessionId", ("cookie", "SessionId")),
+        ("query:user id", ("query", "user id")),
+    ],
+)
+def test_a_hash_goes_by_one_part_of_a_request(text: str, parts: tuple[str, str]) -> None:
+    assert values.parse_hash_on(text) == parts
+    assert values.read_hash_on(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", 'expected client, path, header:NAME, cookie:NAME or query:NAME, got ""'),
+        ("ip", 'expected client, path, header:NAME, cookie:NAME or query:NAME, got "ip"'),
+        ("client:x", 'expected client, path, header:NAME, cookie:NAME or query:NAME, got "client:x"'),
+        ("header", 'needs a name, as in "header:NAME", got "header"'),
+        ("query:", 'needs a name, as in "query:NAME", got "query:"'),
+        ("header:X User", """"X User" is not a header name: only letters, digits and !#$%&'*+-.^_`|~"""),
+        ("cookie:a=b", """"a=b" is not a cookie name: only letters, digits and !#$%&'*+-.^_`|~"""),
+    ],
+)
+def test_a_hash_goes_by_nothing_else(text: str, words: str) -> None:
+    assert problem(values.read_hash_on, text) == words
+
+
 @pytest.mark.parametrize("text", ["true", "True", "TRUE", "yes", "on", "On"])
 def test_every_yaml_spelling_of_true_is_true(text: str) -> None:
     assert values.read_flag(text) is True

@@ -92,6 +92,7 @@ def block(
         ),
         health_check=check,
         balance=balance,  # type: ignore[arg-type]
+        hash_on="client" if balance == "hash" else None,
     )
 
 

@@ -158,6 +158,20 @@ def test_nobody_is_ejected_where_that_is_off() -> None:
     assert not any(backend.ejected_until for backend in web.backends)
 
 
+def test_a_request_of_before_a_reload_leaves_nobody_ejected_for_ever() -> None:
+    scene = Scene("ab")
+    before = scene.pool
+    first = table(before.block)
+    first.pools["web"] = before  # type: ignore[index]
+    given = schema.Pool(backends=tuple(schema.Backend(address=address(name)) for name in "abc"))
+    scene.pool = table(given, first).pools["web"]
+    scene.fail("c")
+    assert scene.takers() == "ab"
+    scene.now += 10
+    before.acquire().release()
+    assert scene.takers() == "abc"
+
+
 def test_an_ejection_outlives_a_reload() -> None:
     scene = Scene("ab")
     scene.fail("a")

@@ -188,6 +188,7 @@ def test_an_old_generation_sees_what_the_checks_of_the_new_one_find() -> None:
     assert {pick(old.pools["web"]) for _ in range(4)} == {"b"}
 
 
+BALANCES = ["round_robin", "least_conn", "random_two", "least_time", "hash", "first"]
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("acquire"), st.integers(0, 3)),
@@ -200,9 +201,9 @@ STEPS = st.lists(
 
 
 @settings(deadline=None)
-@given(steps=STEPS, balance=st.sampled_from(["round_robin", "least_conn", "random_two", "least_time", "first"]))
+@given(steps=STEPS, balance=st.sampled_from(BALANCES), key=st.one_of(st.none(), st.integers(0, 2**63 - 1)))
 def test_leases_never_leak_whatever_is_acquired_released_and_reloaded(
-    steps: list[tuple[str, int | set[str]]], balance: str
+    steps: list[tuple[str, int | set[str]]], balance: str, key: int | None
 ) -> None:
     current = table(block(*"abcd", check=CHECK, balance=balance))
     known = set(current.pools["web"].backends)
@@ -214,10 +215,12 @@ def test_leases_never_leak_whatever_is_acquired_released_and_reloaded(
             known.update(current.pools["web"].backends)
         elif step == "acquire":
             try:
-                leases.append(web.acquire(web.backends[:value]))
+                leases.append(web.acquire(web.backends[:value], key if balance == "hash" else None))
             except NoBackendError:
                 continue
         elif step == "release" and leases:
+            if value % 3:
+                leases[value % len(leases)].answered(200 if value % 2 else 503)
             leases[value % len(leases)].release(failed=bool(value % 2))
         elif step == "flip":
             backend = web.backends[value % len(web.backends)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from wsgiproxy.pool.pool import Pool
 from wsgiproxy.pool.slow_start import ramped
 from wsgiproxy.routing.table import RoutingTable
 
-BALANCES = ["round_robin", "least_conn", "random_two"]
+BALANCES = ["round_robin", "least_conn", "random_two", "hash"]
 
 
 @pytest.mark.parametrize(
@@ -27,7 +29,10 @@ def test_the_curve_begins_at_the_floor_and_ends_at_one(aggression: float, parts:
 def given(names: str, balance: str, check: schema.HealthCheck | None = None, **block: object) -> schema.Pool:
     backends = tuple(schema.Backend(address=address(name)) for name in names)
     slow = schema.SlowStart(duration=30.0)
-    return schema.Pool(backends=backends, balance=balance, health_check=check, **{"slow_start": slow, **block})  # type: ignore[arg-type]
+    keys: dict[str, Any] = {"backends": backends, "slow_start": slow, "balance": balance, **block}
+    if balance == "hash":
+        keys["hash_on"] = "client"
+    return schema.Pool(health_check=check, **keys)
 
 
 class Scene:
@@ -45,8 +50,9 @@ class Scene:
     def share(self, name: str) -> float:
         """The part of 3,000 requests, one after the other, that it gets now."""
         taken: Counter[str] = Counter()
+        chance = random.Random(1)
         for _ in range(3000):
-            lease = self.pool.acquire()
+            lease = self.pool.acquire((), chance.getrandbits(63) if self.pool.hash_on else None)
             taken[name_of(lease.backend.address)] += 1
             lease.release()
         return taken[name] / 3000
@@ -78,6 +84,43 @@ def test_a_backend_that_recovers_begins_anew_but_not_at_the_start(balance: str) 
     assert scene.share("b") == pytest.approx(0.1 / 1.1, abs=0.03)
     scene.now += 31
     assert scene.share("b") == pytest.approx(1 / 2, abs=0.03)
+
+
+def test_a_backend_whose_ejection_ends_begins_slowly() -> None:
+    scene = Scene(given("ab", "round_robin"))
+    _, b = scene.pool.backends
+    for _ in range(5):
+        scene.pool.acquire((b,)).release(failed=True)
+    assert scene.share("a") == 0
+    scene.now += 10
+    assert scene.share("a") == pytest.approx(0.1 / 1.1, abs=0.01)
+    scene.now += 30
+    assert scene.share("a") == pytest.approx(1 / 2, abs=0.01)
+
+
+@pytest.mark.parametrize("state", ["drain", "maint"])
+def test_a_backend_that_was_taken_out_by_hand_begins_slowly(state: Any) -> None:
+    scene = Scene(given("ab", "round_robin"))
+    out = schema.Backend(address=address("a"), admin_state=state)
+    scene.table = table(given("ab", "round_robin", backends=(out, schema.Backend(address=address("b")))), scene.table)
+    assert scene.share("a") == 0
+    scene.now += 60
+    scene.table = table(given("ab", "round_robin"), scene.table)
+    assert scene.share("a") == pytest.approx(0.1 / 1.1, abs=0.01)
+
+
+def test_a_request_of_before_a_reload_leaves_the_slow_starts_after_it_alone() -> None:
+    scene = Scene(given("ab", "round_robin", slow_start=None))
+    before = scene.pool
+    scene.table = table(given("abc", "round_robin"), scene.table)
+    before.acquire().release()
+    assert scene.share("c") == pytest.approx(0.1 / 2.1, abs=0.01)
+    scene.now += 15
+    before.acquire().release()
+    assert scene.share("c") == pytest.approx(0.5 / 2.5, abs=0.01)
+    scene.now += 15
+    before.acquire().release()
+    assert scene.share("c") == pytest.approx(1 / 3, abs=0.01)
 
 
 def test_a_reload_does_not_begin_a_slow_start_anew_nor_end_it() -> None:

@@ -295,3 +295,26 @@ def test_what_is_not_the_backends_fault_is_not_counted_against_it_nor_repeated(e
     trial = Trial(FakeUpstream(error), two)
     trial.fail(type(error))
     assert (trial.failures, two.requests) == ([0, 0], [])
+
+
+# --- how long it took -------------------------------------------------------------------------------------------------
+
+
+def test_only_the_time_of_requests_that_are_here_as_a_whole_is_taken() -> None:
+    now = [100.0]
+
+    def clock() -> float:
+        now[0] += 1
+        return now[0]
+
+    trial = Trial(FakeUpstream(), balance="least_time")
+    pool_of(trial.table).roster.clock = clock
+    (backend,) = backends_of(trial.table)
+    trial.forward("POST", ReplayableBody(Body(b"x" * 40_000, b"y" * 40_000, b"z"), 80_001))
+    trial.forward("POST", ReplayableBody(Body(b"x"), None))
+    assert backend.latency == 0
+    trial.forward("POST", ReplayableBody(Body(b"sm", b"all"), 5))
+    assert backend.latency == 1
+    backend.latency = 0.0
+    trial.forward()
+    assert backend.latency == 1
