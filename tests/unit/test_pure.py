@@ -70,3 +70,12 @@ def test_where_one_module_was_not_compiled_none_is_imported(tmp_path: Path) -> N
     assert "(pure Python, " in version
     assert kinds == "py"
     assert f"lacks {name}: install it again" in done.stderr
+
+
+@pytest.mark.parametrize("pure", ["", "1"])
+@pytest.mark.parametrize(
+    ("module", "call"), [("proxy.access_log", "combined_line(None)"), ("server.environ", "request_environ({}, None)")]
+)
+def test_none_in_the_place_of_one_of_our_objects_is_an_error_and_no_crash(module: str, call: str, pure: str) -> None:
+    code = f"from wsgiproxy.{module} import *\ntry: {call}\nexcept AttributeError as error: print(error)"
+    assert run(code, pure)[0].startswith("'NoneType' object has no attribute")

@@ -38,7 +38,7 @@ class HostInput:
         """The next piece; ``b""`` at the end; ``ClientDisconnectedError`` where it ends early."""
         size = _READ if self._left is None else min(_READ, self._left)
         try:
-            piece: bytes = self._source.read(size) if size else b""
+            piece = b"".join([self._source.read(size)]) if size else b""  # bytes, of whatever kind the host's are
         except (OSError, EOFError) as error:  # whatever the host makes of a client that has gone
             raise ClientDisconnectedError(f"the request body could not be read: {error}") from error
         if self._left is not None:

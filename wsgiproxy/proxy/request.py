@@ -125,7 +125,7 @@ def upstream_request(
     application of this process, X-Forwarded-Prefix for another backend. Raises ``ContentTooLargeError``.
     """
     environ, route = exchange.environ, match.route
-    script_name, raw = environ.get("SCRIPT_NAME", ""), path.raw
+    script_name, raw = str(environ.get("SCRIPT_NAME", "")), path.raw  # plain text, of whatever kind the host's is
     if route.strip_prefix and match.prefix_elements:
         script_name += "/".join(path.text.split("/")[: match.prefix_elements + 1])  # as matched: no repeated slashes
         raw = strip(raw, match.prefix_elements)[1]
@@ -147,7 +147,7 @@ def upstream_request(
         on_cancel=environ.get("wsgiproxy.on_cancel"),
         on_early_hints=environ.get("wsgi.early_hints"),
         trailers=route.trailers,
-        scheme=environ["wsgi.url_scheme"],
+        scheme=str(environ["wsgi.url_scheme"]),
     )
     if head.lines is not None and "HTTP_MAX_FORWARDS" not in head.environ:
         request.lines = head.lines

@@ -110,7 +110,7 @@ class Response:
             raise AssertionError("start_response was called twice without exc_info")
         if status not in _USUAL and not self._may_be(status):
             raise ValueError(f"not a WSGI status, or one that this request did not ask for: {status!r:.100}")
-        self._status = status
+        self._status = "".join((status,))  # plain text, of whatever kind the application's is
         self._fields = headers
         return self.write
 
@@ -228,7 +228,7 @@ class Response:
             raise ValueError("a 101 comes with a body object that has run_tunnel, and nothing is written before")
         bare = code in (204, 304)
         lines, announced, dated = answer_lines(self._fields, bare)
-        length = None if announced is None else content_length(announced)
+        length = None if announced is None else content_length("".join((announced,)))
         self._no_body = bare or self._head.method == "HEAD"
         if length is None and known_length is not None and not bare and (known_length or not self._no_body):
             length = known_length

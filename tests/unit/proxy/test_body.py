@@ -47,6 +47,15 @@ def test_a_terminated_input_is_read_to_its_end() -> None:
     assert all_of(HostInput(Input(b"x" * 40_000), CHUNKED)) == b"x" * 40_000
 
 
+@pytest.mark.parametrize("kind", [type("Bytes", (bytes,), {}), bytearray, memoryview])
+def test_a_host_may_give_bytes_of_any_kind(kind: Any) -> None:
+    class Source(io.BytesIO):
+        def read(self, size: int | None = -1) -> Any:
+            return kind(super().read(size))
+
+    assert type(HostInput(Source(b"abc"), Framing(length=3)).read_some()) is bytes
+
+
 @pytest.mark.parametrize("error", [None, OSError("gone"), EOFError("gone"), ConnectionResetError()])
 def test_an_input_that_ends_early_is_a_client_that_has_gone(error: Exception | None) -> None:
     body = HostInput(Input(b"half", error), Framing(length=9))

@@ -50,6 +50,13 @@ def test_a_middleware_that_changes_requests_takes_the_parsed_head_away() -> None
     assert (made.method, made.environ["HTTP_X_OWN"]) == ("POST", "1")
 
 
+def test_a_host_may_give_text_of_any_kind() -> None:
+    text: Any = type("Text", (str,), {})
+    environ = environ_of(target="/shop/a", SCRIPT_NAME="/shop", PATH_INFO="/a", REMOTE_ADDR="192.0.2.1")
+    made = outgoing({key: text(value) if isinstance(value, str) else value for key, value in environ.items()})
+    assert (made.target, made.script_name, made.scheme) == ("/a", "/shop", "http")
+
+
 def test_a_head_is_made_from_any_other_servers_environ() -> None:
     head = head_of(environ_of("POST", "/a?b=c", b"hello", CONTENT_TYPE="a/b", HTTP_X_OWN="1", HTTP_COOKIE="a=1; b=2"))
     assert (head.method, head.target, head.path, head.query, head.host) == (

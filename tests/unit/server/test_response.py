@@ -392,3 +392,9 @@ def test_a_refusal_is_a_whole_last_answer() -> None:
     assert b"\r\nContent-Length: %d\r\n" % len(body) in head
     assert body == b"400 Bad Request\n"
     assert refusal(BadRequestError(""), "HEAD").endswith(b"\r\n\r\n")
+
+
+def test_an_application_may_give_text_of_any_kind() -> None:
+    text: Any = type("Text", (str,), {})
+    answer = ask(app_of([b"hi"], [(text("Content-Length"), text("2")), (text("X-Own"), text("1"))], text("200 OK")))
+    assert (answer.status, answer["x-own"], answer.body) == (200, "1", b"hi")
