@@ -45,20 +45,30 @@ class ProxyError(Exception):
 
 
 class NoBackendError(ProxyError):
-    """No backend of the pool is available; ``retry_after`` (whole seconds) says when to come back."""
+    """No backend of the pool is available; ``retry_after`` (whole seconds) says when to come back.
+
+    ``waited`` is for how many seconds the request was in the pool's queue.
+    """
 
     status = 503
     reason = "no_backend"
 
-    def __init__(self, message: str, retry_after: int = 1) -> None:
+    def __init__(self, message: str, retry_after: int = 1, waited: float = 0.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.waited = waited
 
 
 class PoolFullError(NoBackendError):
     """Every available backend of the pool has as many exchanges under way as it may have."""
 
     reason = "pool_full"
+
+
+class QueueTimeout(NoBackendError):
+    """Every available backend of the pool stayed full for as long as a request may wait for one."""
+
+    reason = "queue_timeout"
 
 
 class OutOfResourcesError(ProxyError):
@@ -80,8 +90,13 @@ class NotFoundError(ProxyError):
 
 
 class BackendError(ProxyError):
-    """Anything that a backend did wrong."""
+    """Anything that a backend did wrong.
 
+    ``passing`` is whether it may be over in moments, so that where there is no other backend the same is worth asking
+    again: it said no at once, and has done nothing.
+    """
+
+    passing = False
     status = 502
     blame = Blame.BACKEND
     reason = "backend_error"
@@ -90,6 +105,7 @@ class BackendError(ProxyError):
 class ConnectError(BackendError):
     """A connection to the backend could not be made (refused, unreachable, no such name)."""
 
+    passing = True
     retry = Retry.ALWAYS
     reason = "connect_error"
 
@@ -147,6 +163,18 @@ class TlsError(BackendError):
 
     retry = Retry.ALWAYS
     reason = "tls_error"
+
+
+class RetriedStatusError(BackendError):
+    """The answer had one of the statuses that the pool tries again after, and was given up for another attempt."""
+
+    passing = True
+    retry = Retry.IDEMPOTENT
+    reason = "retried_status"
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class TruncatedBodyError(BackendError):

@@ -24,7 +24,7 @@ from wsgiproxy.config.address import AppAddress, UnixAddress, parse_backend_addr
 from wsgiproxy.config.loader import Loaded, load
 from wsgiproxy.config.watcher import Watcher
 from wsgiproxy.errors import ConfigError, InvalidConfigError
-from wsgiproxy.pool.backend import Backend
+from wsgiproxy.pool.backend import Backend, Roster
 from wsgiproxy.pool.health import HealthChecker
 from wsgiproxy.routing.build import build_table, is_secure
 from wsgiproxy.routing.table import RoutingTable
@@ -181,6 +181,7 @@ class Runtime:
             make,
             make_secure={name: functools.partial(make, tls=settings) for name, settings in tls.items()},
             renew=frozenset(name for name, settings in self._tls.items() if tls.get(name) is not settings),
+            make_roster=functools.partial(Roster, driver),
         )
         self._tls = tls
         kept = {backend.upstream for backend in _backends(table)}

@@ -32,7 +32,7 @@ daemon:
   listeners: [{{address: "127.0.0.1:0", limits: {{body_bytes: {BODY_LIMIT}, min_rate: 0}}}}]
   access_log: {{format: "off"}}
 pools:
-  web: {{backends: ["http://127.0.0.1:%d"], attempts: 1, timeouts: {{read: 5s}}}}
+  web: {{backends: ["http://127.0.0.1:%d"], retries: {{attempts: 1}}, timeouts: {{read: 5s}}}}
 routes: [{{pool: web}}]
 """
 TIMEOUT = 10.0  # seconds that a client waits

@@ -10,7 +10,18 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from wsgiproxy.config.daemon_schema import Certificate
-from wsgiproxy.config.kinds import Address, Block, Duration, HashOn, HeaderName, HeaderValue, Host, StatusRange, Target
+from wsgiproxy.config.kinds import (
+    Address,
+    Block,
+    Duration,
+    HashOn,
+    HeaderName,
+    HeaderValue,
+    Host,
+    Size,
+    StatusRange,
+    Target,
+)
 
 
 class Backend(Block, frozen=True):
@@ -74,6 +85,9 @@ class PoolTimeouts(Block, frozen=True):
     """How long we wait for a backend."""
 
     connect: Annotated[Duration, Meta(gt=0, description="To make a connection (nginx: 60s; Envoy: 5s); 504.")] = 5.0
+    queue: Annotated[
+        Duration, Meta(gt=0, description="For a backend that is not full, see `max_queue` (nginx Plus: 60s); 503.")
+    ] = 5.0
     read: Annotated[Duration, Meta(gt=0, description="Without a byte of the answer (nginx: 60s); 504.")] = 60.0
     write: Annotated[
         Duration, Meta(gt=0, description="Without the backend taking a byte of the request (nginx: 60s); 504.")
@@ -151,6 +165,38 @@ class RetryBudget(Block, frozen=True):
     per_second: Annotated[float, Meta(ge=0, description="However few requests there are.")] = 3.0
 
 
+class Retries(Block, frozen=True):
+    """What is done where an attempt at a request fails and it is safe to send it again."""
+
+    attempts: Annotated[
+        int, Meta(ge=1, le=100, description="At one request, the first included (HAProxy: 4; Envoy: 2).")
+    ] = 3
+    per_attempt_timeout: Annotated[
+        Annotated[Duration, Meta(gt=0)] | None,
+        Meta(description="Until the head of an answer; then, if it may, another is tried (Envoy per_try_timeout)."),
+    ] = None
+    statuses: Annotated[
+        tuple[StatusRange, ...],
+        Meta(description='Answers to try again after, `"503"` or `"502-504"`; the last attempt\'s is delivered.'),
+    ] = ()
+    backoff: Annotated[
+        Duration,
+        Meta(description="The most that is waited before the second retry, twice as long for each more (Envoy: 25ms)."),
+    ] = 0.025
+    max_backoff: Annotated[Duration, Meta(description="However many retries (Envoy: 250ms).")] = 0.25
+    replay_buffer: Annotated[
+        Size, Meta(le=2**24, description="Of a body: read before a backend is asked, kept to be sent again.")
+    ] = 64 * 1024
+    hedge_after: Annotated[
+        Annotated[Duration, Meta(gt=0)] | None,
+        Meta(description="Without a head, ask a second backend beside the first: idempotent, bodyless requests only."),
+    ] = None
+    budget: Annotated[
+        RetryBudget | None,
+        Meta(description="Bounds retries and hedges, lest they multiply an outage; null: no bound."),
+    ] = RetryBudget()
+
+
 class Pool(Block, frozen=True):
     """A named group of backends."""
 
@@ -183,13 +229,21 @@ class Pool(Block, frozen=True):
     ] = Outliers()
     timeouts: Annotated[PoolTimeouts, Meta(description="How long we wait for a backend.")] = PoolTimeouts()
     keep_alive: Annotated[KeepAlive, Meta(description="Idle connections kept open to each backend.")] = KeepAlive()
-    attempts: Annotated[
-        int, Meta(ge=1, description="Backends that one request may be tried on, the first included (HAProxy: 4).")
-    ] = 3
-    retry_budget: Annotated[
-        RetryBudget | None,
-        Meta(description="Bounds retries on other backends, lest they multiply an outage; null: no bound."),
-    ] = RetryBudget()
+    retries: Annotated[Retries, Meta(description="What is done where an attempt fails.")] = Retries()
+    max_queue: Annotated[
+        int,
+        Meta(
+            ge=0, description="Requests that wait while every backend is full, first come first served (Envoy: 1024)."
+        ),
+    ] = 1024
+    panic_threshold: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100,
+            description="With fewer percent of the backends available, spread over all (Envoy: 50); 0: never.",
+        ),
+    ] = 50
     tls: Annotated[
         BackendTls,
         Meta(description="How `https://` backends are spoken to; its files are read on reload only."),

@@ -47,6 +47,7 @@ from wsgiproxy.config.pool_schema import (
     Outliers,
     Pool,
     PoolTimeouts,
+    Retries,
     RetryBudget,
     SlowStart,
 )
@@ -54,7 +55,7 @@ from wsgiproxy.config.pool_schema import (
 __all__ = [
     "AccessLog", "Backend", "BackendTls", "Certificate", "ClientCertificates", "ClientTimeouts", "Config", "Daemon",
     "Forwarding", "HealthCheck", "KeepAlive", "Limits", "Listener", "ListenerTls", "Match", "Outliers", "PathMatch",
-    "Pool", "PoolTimeouts", "Redirect", "Respond", "RetryBudget", "Route", "SlowStart", "ValueMatch",
+    "Pool", "PoolTimeouts", "Redirect", "Respond", "Retries", "RetryBudget", "Route", "SlowStart", "ValueMatch",
 ]  # fmt: skip
 
 # --- routes -----------------------------------------------------------------------------------------------------------

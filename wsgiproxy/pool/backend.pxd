@@ -3,10 +3,10 @@ cimport cython
 
 @cython.final
 cdef class Roster:
-    cdef public object budget, chance, clock, lock, slow_start
+    cdef public object budget, chance, clock, driver, lock, slow_start, waiting
     cdef public tuple backends
     cdef public double ramped_at, returns_at
-    cdef public bint ramping
+    cdef public bint panics, ramping
     cdef public long long changes, requests
 
 

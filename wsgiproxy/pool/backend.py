@@ -10,13 +10,16 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from math import inf
-from typing import Literal
+from typing import Any, Literal
 
 from wsgiproxy.config import schema
 from wsgiproxy.pool.budget import RetryBudget
 from wsgiproxy.pool.hashing import digest
+from wsgiproxy.transport.choose import choose_driver
+from wsgiproxy.transport.stream import Driver
 from wsgiproxy.upstream.messages import Upstream
 
 SHARE = 100  # units of work for a weight of 1: fine enough for the first percent of a slow start
@@ -25,7 +28,7 @@ Health = Literal["checking", "healthy", "unhealthy"]
 
 
 class Roster:
-    """What the generations of one pool share: the lock, the clock, chance, its retries, and two numbers.
+    """What the generations of one pool share: the lock, clock, chance, how to wait, its queue, retries and two numbers.
 
     ``changes`` grows with each change of a backend's availability, ``requests`` with each request, retries not counted.
     ``backends`` and ``slow_start`` are the latest generation's: an older one may still be asked for a backend, and must
@@ -33,18 +36,25 @@ class Roster:
     """
 
     __slots__ = (
-        "backends", "budget", "chance", "changes", "clock", "lock", "ramped_at", "ramping", "requests", "returns_at",
-        "slow_start",
+        "backends", "budget", "chance", "changes", "clock", "driver", "lock", "panics", "ramped_at", "ramping",
+        "requests", "returns_at", "slow_start", "waiting",
     )  # fmt: skip
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, chance: Callable[[], float] = random.random
+        self,
+        driver: Driver | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
     ) -> None:
+        """``driver`` is how this process waits, by default what suits it; ``clock`` is the driver's."""
+        self.driver = choose_driver() if driver is None else driver
         self.clock = clock
         self.chance = chance  # at least 0, below 1
         self.backends: tuple[Backend, ...] = ()
         self.slow_start: schema.SlowStart | None = None
         self.lock = threading.Lock()
+        self.waiting: deque[Any] = deque()  # of ``queue.Waiter``, who came first in front
+        self.panics = False  # so few are available that all must help, see ``tiers``
         self.ramping = False  # somebody may be starting slowly
         self.ramped_at = 0.0  # when the shares were last worked out
         self.returns_at = 0.0  # when the next ejection ends; 0: nobody is ejected
@@ -138,7 +148,12 @@ class Backend:
     @property
     def fit(self) -> bool:
         """Whether it is ready, has a weight, and is not known to be bad by its checks."""
-        return self.admin_state == "ready" and self.weight > 0 and self.health != "unhealthy"
+        return self.works and self.health != "unhealthy"
+
+    @property
+    def works(self) -> bool:
+        """Whether it is ready and has a weight."""
+        return self.admin_state == "ready" and self.weight > 0
 
     @property
     def full(self) -> bool:

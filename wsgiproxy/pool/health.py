@@ -18,6 +18,7 @@ from wsgiproxy.errors import OutOfResourcesError, ProxyError
 from wsgiproxy.http1.message import Fields
 from wsgiproxy.pool.backend import Backend
 from wsgiproxy.pool.pool import Pool
+from wsgiproxy.pool.queue import serve
 from wsgiproxy.transport.stream import Driver
 from wsgiproxy.upstream.messages import UpstreamRequest
 
@@ -114,6 +115,7 @@ class _Loop:
             )
         if ejected and not backend.ejected_until:
             _log.info("pool %s: %s is no longer ejected (good check)", backend.pool_name, backend.address)
+        serve(backend.roster)  # somebody may have waited for it
 
 
 def probe(backend: Backend, block: schema.HealthCheck) -> str | None:

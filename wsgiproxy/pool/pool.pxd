@@ -8,8 +8,8 @@ from wsgiproxy.pool.backend cimport Backend, Roster
 cdef class Lease:
     cdef public Pool _pool
     cdef public Backend backend
-    cdef public bint _good, _released
-    cdef public double taken_at
+    cdef public bint _good, _released, gamble
+    cdef public double taken_at, waited
 
     cpdef release(self, bint failed=*)
     cpdef answered(self, int status)
@@ -19,9 +19,13 @@ cdef class Lease:
 cdef class Pool:
     cdef public str name
     cdef public object block, hash_on, _pick
-    cdef public tuple backends, _tiers
+    cdef public tuple backends, retried_statuses, _first, _others
+    cdef public list _news
     cdef public Roster _roster
     cdef public long long _known_changes
     cdef public bint _limited, _timed
 
-    cpdef Lease acquire(self, exclude=*, key=*)
+    cpdef Lease acquire(self, exclude=*, key=*, on_cancel=*)
+    cpdef Lease take(self, exclude, key)
+    cdef Lease _lease(self, Backend backend)
+    cdef _catch_up(self)

@@ -12,12 +12,15 @@ import math
 from collections.abc import Callable, Collection, Sequence
 
 from wsgiproxy.config import schema
-from wsgiproxy.config.values import parse_hash_on
-from wsgiproxy.errors import NoBackendError, PoolFullError
+from wsgiproxy.config.values import parse_hash_on, parse_status_range
+from wsgiproxy.errors import NoBackendError, PoolFullError, QueueTimeout
 from wsgiproxy.pool.backend import SHARE, Backend, Roster
 from wsgiproxy.pool.balance import bounded_hash, make_pick, note_latency
 from wsgiproxy.pool.outlier import end_ejections, next_return, note_failure, note_server_error
+from wsgiproxy.pool.queue import Waiter, hand_out, serve
 from wsgiproxy.pool.slow_start import ramped
+from wsgiproxy.pool.tiers import Tier, sort_into_tiers
+from wsgiproxy.upstream.messages import OnCancel
 
 FAILURE_LATENCY = 1.0  # seconds that a failed attempt, or a 5xx, counts as at least: to fail fast is not to be fast
 _RAMP_INTERVAL = 0.1  # seconds between two looks at the shares of a slow start
@@ -27,14 +30,16 @@ _log = logging.getLogger("wsgiproxy.pool")
 class Lease:
     """The right to use a backend for one attempt; ``release`` gives it back."""
 
-    __slots__ = ("_good", "_pool", "_released", "backend", "taken_at")
+    __slots__ = ("_good", "_pool", "_released", "backend", "gamble", "taken_at", "waited")
 
     def __init__(self, pool: Pool, backend: Backend) -> None:
         self._pool = pool
         self.backend = backend
         self._good = False  # the head of the answer was no 5xx
         self._released = False
+        self.gamble = False  # the backend was known to be bad: the pool panics
         self.taken_at = 0.0  # where the balance wants to know how long answers take
+        self.waited = 0.0  # seconds in the queue
 
     def __repr__(self) -> str:
         return f"<Lease of {self.backend!r}{', released' if self._released else ''}>"
@@ -53,6 +58,8 @@ class Lease:
             self._pool.note_failure(backend)
         elif self._good and (backend.gateway_failures or backend.server_errors):
             backend.gateway_failures = backend.server_errors = 0
+        if backend.roster.waiting:
+            serve(backend.roster)
 
     def answered(self, status: int) -> None:
         """The head of an answer has come, with this status."""
@@ -79,7 +86,8 @@ class Pool:
     """A named group of backends in one generation of the routing table."""
 
     __slots__ = (
-        "_known_changes", "_limited", "_pick", "_roster", "_tiers", "_timed", "backends", "block", "hash_on", "name",
+        "_first", "_known_changes", "_limited", "_news", "_others", "_pick", "_roster", "_timed", "backends", "block",
+        "hash_on", "name", "retried_statuses",
     )  # fmt: skip
 
     def __init__(self, name: str, block: schema.Pool, backends: tuple[Backend, ...], roster: Roster) -> None:
@@ -90,10 +98,13 @@ class Pool:
         # the roster's own at each pick: whoever simulates a pool gives it others
         self._pick = make_pick(block.balance, lambda: roster.clock(), lambda: roster.chance())  # noqa: PLW0108
         self.hash_on = None if block.hash_on is None else parse_hash_on(block.hash_on)  # what makes a request's key
+        self.retried_statuses = tuple([parse_status_range(text) for text in block.retries.statuses])
         self._timed = block.balance == "least_time"
-        self._tiers: tuple[tuple[Backend, ...], ...] = ()
+        self._first: tuple[Tier, ...] = ()  # see ``tiers.Tiers``
+        self._others: tuple[Tier, ...] = ()
         self._known_changes = -1
         self._limited = any(entry.max_in_flight is not None for entry in block.backends)
+        self._news: list[tuple[int, str]] = []  # to be logged outside the lock: level and message
 
     def __repr__(self) -> str:
         available = sum(backend.available for backend in self.backends)
@@ -104,47 +115,69 @@ class Pool:
         """What this generation shares with the ones before and after it."""
         return self._roster
 
-    def acquire(self, exclude: Collection[Backend] = (), key: int | None = None) -> Lease:
-        """A lease of the backend that is to get the next attempt; never one of ``exclude``.
+    def acquire(
+        self, exclude: Collection[Backend] = (), key: int | None = None, on_cancel: OnCancel | None = None
+    ) -> Lease:
+        """A lease of the backend that is to get the next attempt; one of ``exclude`` only where no other is available.
 
         ``key`` is the ``hashing.digest`` of what a pool that hashes goes by, None where the request has nothing such.
-        Healthy backends first, those of the lowest priority before the others and backup ones last; then those not
-        checked yet, likewise. ``NoBackendError`` where none is left, ``PoolFullError`` where all that are, are full.
+        Who is asked first is said by ``tiers``. ``NoBackendError`` where nobody is available. Where all that are, are
+        full, it waits for its turn, unless ``max_queue`` others do: ``PoolFullError``. ``QueueTimeout`` where its turn
+        does not come; through ``on_cancel`` it is heard that the client has gone, and why is raised.
         """
         roster = self._roster
+        waiter: Waiter[Lease] | None = None
         with roster.lock:
             if not exclude:
                 roster.requests += 1
-            if roster.returns_at and roster.clock() >= roster.returns_at:
-                self._end_ejections()
-            if roster.ramping:
-                self._ramp(roster.clock())
-            if self._known_changes != roster.changes:
-                self._sort_into_tiers()
-            for tier in self._tiers:
-                candidates = self._left(tier, exclude) if exclude or self._limited else tier
-                if candidates:
-                    backend = self._pick(candidates) if key is None else bounded_hash(candidates, key)
-                    backend.in_flight += 1
-                    backend.requests += 1
-                    lease = Lease(self, backend)
-                    if self._timed:
-                        lease.taken_at = roster.clock()
-                    return lease
-            full = [backend for tier in self._tiers for backend in tier if backend.full and backend not in exclude]
-        if full:
+            lease = None
+            if roster.waiting:
+                self._catch_up()
+            else:
+                lease = self.take(exclude, key)
+            if lease is None and self._others and len(roster.waiting) < self.block.max_queue:
+                waiter = Waiter(roster, self.take, exclude, key)
+                served = hand_out(roster)
+        if self._news:
+            self._tell_news()
+        if waiter is not None:
+            for other in served:
+                other.wake()
+            return self._wait(waiter, on_cancel)
+        if lease is not None:
+            return lease
+        if self._others:
             raise PoolFullError(f"pool {self.name}: every backend has as much work as it may have")
         raise self._nobody()
+
+    def take(self, exclude: Collection[Backend], key: int | None) -> Lease | None:
+        """As ``acquire``, but called under the lock: without a wait, and None where nobody can take one more."""
+        self._catch_up()
+        tiers = self._first
+        if exclude:
+            tiers = self._others
+            if not self.has_other(exclude):
+                exclude = ()
+        for tier in tiers:
+            candidates = self._left(tier, exclude) if exclude or self._limited else tier
+            if candidates:
+                return self._lease(self._pick(candidates) if key is None else bounded_hash(candidates, key))
+        return None
+
+    def has_other(self, tried: Collection[Backend]) -> bool:
+        """Whether a backend that was not tried is available, full or not."""
+        return any(backend not in tried for tier in self._others for backend in tier)
 
     def check_available(self) -> None:
         """``NoBackendError`` where no backend is available; takes nothing."""
         roster = self._roster
         with roster.lock:
-            if self._known_changes != roster.changes:
-                self._sort_into_tiers()
-            if self._tiers:
-                return
-        raise self._nobody()
+            self._catch_up()
+            somebody = bool(self._others)
+        if self._news:
+            self._tell_news()
+        if not somebody:
+            raise self._nobody()
 
     def note_failure(self, backend: Backend) -> None:
         """An attempt failed by the backend's fault."""
@@ -159,13 +192,46 @@ class Pool:
             ejected = self._note(note_server_error, backend)
         self._tell(backend, ejected)
 
-    def may_retry(self, now: float) -> bool:
-        """Whether one more attempt at a request that has failed is within the pool's means; if so, it counts."""
-        block, roster = self.block.retry_budget, self._roster
-        if block is None:
+    def may_retry(self, lease: Lease, tried: Collection[Backend]) -> bool:
+        """Whether one more attempt at the request of this lease is within the pool's means; if so, it counts.
+
+        After a backend that was known to be bad, it costs nothing to go to one that is not.
+        """
+        block, roster = self.block.retries.budget, self._roster
+        if block is None or (lease.gamble and self._has_good(tried)):
             return True
         with roster.lock:
-            return roster.budget.take(block, roster.requests, now)
+            return roster.budget.take(block, roster.requests, roster.clock())
+
+    def _has_good(self, tried: Collection[Backend]) -> bool:
+        return any(backend.available and backend not in tried for backend in self.backends)
+
+    def _lease(self, backend: Backend) -> Lease:
+        roster = self._roster
+        backend.in_flight += 1
+        backend.requests += 1
+        lease = Lease(self, backend)
+        if self._timed:
+            lease.taken_at = roster.clock()
+        if roster.panics:
+            lease.gamble = not backend.available
+        return lease
+
+    def _wait(self, waiter: Waiter[Lease], on_cancel: OnCancel | None) -> Lease:
+        """What comes of the queue."""
+        seconds = self.block.timeouts.queue
+        try:
+            waiter.wait(seconds, on_cancel)
+        except BaseException:
+            lease = waiter.leave()
+            if lease is not None:
+                lease.release()
+            raise
+        lease = waiter.leave()
+        if lease is None:
+            raise QueueTimeout(f"pool {self.name}: every backend was full for {seconds:g} s", waited=waiter.waited)
+        lease.waited = waiter.waited
+        return lease
 
     def _note(self, note: Callable[[Backend, Sequence[Backend], schema.Outliers, float], str], backend: Backend) -> str:
         block, roster = self.block.outliers, self._roster
@@ -176,6 +242,16 @@ class Pool:
             roster.changes += 1
             roster.returns_at = next_return(roster.backends)
         return ejected
+
+    def _catch_up(self) -> None:
+        """Take in what has changed since the last pick; called under the lock."""
+        roster = self._roster
+        if roster.returns_at and roster.clock() >= roster.returns_at:
+            self._end_ejections()
+        if roster.ramping:
+            self._ramp(roster.clock())
+        if self._known_changes != roster.changes:
+            self._sort_into_tiers()
 
     def _ramp(self, now: float) -> None:
         """Work out the shares of those that start slowly."""
@@ -198,12 +274,17 @@ class Pool:
     def _end_ejections(self) -> None:
         roster = self._roster
         for backend in end_ejections(roster.backends, roster.clock()):
-            self._tell(backend, "is no longer ejected", logging.INFO)
+            self._news.append((logging.INFO, f"{backend.address} is no longer ejected"))
         roster.returns_at = next_return(roster.backends)
 
-    def _tell(self, backend: Backend, what: str, level: int = logging.WARNING) -> None:
+    def _tell(self, backend: Backend, what: str) -> None:
         if what:
-            _log.log(level, "pool %s: %s %s", self.name, backend.address, what)
+            _log.warning("pool %s: %s %s", self.name, backend.address, what)
+
+    def _tell_news(self) -> None:
+        news, self._news = self._news, []
+        for level, what in news:
+            _log.log(level, "pool %s: %s", self.name, what)
 
     def _left(self, tier: Sequence[Backend], exclude: Collection[Backend]) -> list[Backend]:
         """Those of a tier that may take one more."""
@@ -211,13 +292,16 @@ class Pool:
 
     def _sort_into_tiers(self) -> None:
         """Who may be picked, the best first; called under the lock."""
-        self._known_changes = self._roster.changes
-        tiers: dict[tuple[bool, bool, int], list[Backend]] = {}
-        fit = [backend for backend in self.backends if backend.fit]
-        for backend in [backend for backend in fit if not backend.ejected_until] or fit:  # better ejected than nobody
-            rank = (backend.health == "checking", backend.backup, backend.priority)
-            tiers.setdefault(rank, []).append(backend)
-        self._tiers = tuple([tuple(tiers[rank]) for rank in sorted(tiers)])
+        roster = self._roster
+        self._known_changes = roster.changes
+        self._first, self._others, panic = sort_into_tiers(self.backends, self.block.panic_threshold)
+        if roster.panics != panic:
+            roster.panics = panic
+            available = f"{sum([backend.available for backend in self.backends])} of {len(self.backends)} backends"
+            if roster.panics:
+                self._news.append((logging.WARNING, f"panic: {available} are available, all that are ready get work"))
+            else:
+                self._news.append((logging.INFO, f"no panic any more: {available} are available"))
 
     def _nobody(self) -> NoBackendError:
         return NoBackendError(f"pool {self.name}: no backend is available", self._retry_after())

@@ -13,7 +13,7 @@ from functools import lru_cache
 import msgspec
 
 from wsgiproxy.http1.parser import is_plain
-from wsgiproxy.proxy.exchange import Exchange
+from wsgiproxy.proxy.exchange import Exchange, FailedAttempt
 
 _encode_json = msgspec.json.Encoder().encode
 
@@ -27,7 +27,12 @@ def formatter(name: str, write: Callable[[str], None]) -> Callable[[Exchange], N
 
 
 def combined_line(exchange: Exchange) -> str:
-    """Apache's combined format, then route, pool, backend, attempts, seconds to the head, seconds in all, reason."""
+    """Apache's combined format, and behind it what the proxy did.
+
+    That is: route, pool, backend, attempts; seconds in the queue, to connect, to the head, in all; why it ended
+    (``errors.ProxyError.reason``, ``done`` or ``tunnel_timeout``); and the attempts that failed, each as
+    ``backend=reason/seconds``, with commas between them.
+    """
     head, environ = exchange.head, exchange.environ
     if head is None:
         request, referer, agent = "-", "-", "-"
@@ -41,7 +46,9 @@ def combined_line(exchange: Exchange) -> str:
         f"{exchange.address or '-'} - {_word(environ.get('REMOTE_USER'))} [{_local_time(int(time.time()))}] "
         f'"{request}" {exchange.status} {exchange.bytes_sent} "{referer}" "{agent}" '
         f"{_word(exchange.route)} {exchange.pool or '-'} {exchange.backend or '-'} {exchange.attempts} "
-        f"{_seconds(_first_byte(exchange))} {_seconds(exchange.ended_at - exchange.started_at)} {exchange.reason}"
+        f"{_seconds(exchange.queue_seconds)} {_seconds(exchange.connect_seconds)} {_seconds(_first_byte(exchange))} "
+        f"{_seconds(exchange.ended_at - exchange.started_at)} {exchange.reason} "
+        f"{'-' if exchange.failures is None else _failed(exchange.failures)}"
     )
 
 
@@ -64,9 +71,15 @@ def json_line(exchange: Exchange) -> str:
         "pool": exchange.pool or None,
         "backend": exchange.backend or None,
         "attempts": exchange.attempts,
+        "queue_seconds": round(exchange.queue_seconds, 6),
+        "connect_seconds": round(exchange.connect_seconds, 6),
         "first_byte_seconds": round(_first_byte(exchange), 6),
         "seconds": round(exchange.ended_at - exchange.started_at, 6),
         "reason": exchange.reason,
+        "failures": [
+            {"backend": failed.backend, "reason": failed.reason, "seconds": round(failed.seconds, 6)}
+            for failed in exchange.failures or ()
+        ],
     }
     return _encode_json(record).decode()
 
@@ -75,8 +88,14 @@ def _first_byte(exchange: Exchange) -> float:
     return exchange.first_byte_at - exchange.started_at if exchange.first_byte_at else 0.0
 
 
+def _failed(failures: list[FailedAttempt]) -> str:
+    return ",".join([f"{failed.backend}={failed.reason}/{_seconds(failed.seconds)}" for failed in failures])
+
+
 def _seconds(duration: float) -> str:
     """Three decimals; by hand, since the general conversion of a float shows in a profile."""
+    if not duration:
+        return "0.000"
     milliseconds = int(duration * 1000 + 0.5)
     return f"{milliseconds // 1000}.{milliseconds % 1000:03d}"
 

@@ -14,15 +14,20 @@ from wsgiproxy.transport.splice import Piped
 from wsgiproxy.upstream.messages import RequestBody
 
 _READ = 16 * 1024  # bytes asked of a foreign wsgi.input, which waits for all of them
-_REPLAY = 64 * 1024  # bytes of a body that are read before a backend is asked, and kept so that it can be sent again
+_REPLAY = 64 * 1024  # bytes kept of a body, unless the pool says otherwise
 
 
-def body_of(environ: dict[str, Any], framing: Framing, limit: float = inf) -> ReplayableBody:
-    """The body of a request with that framing; ``ContentTooLargeError`` if its known length is over ``limit`` bytes."""
+def body_of(environ: dict[str, Any], framing: Framing, limit: float = inf, keep: int = _REPLAY) -> ReplayableBody:
+    """The body of a request with that framing, of which ``keep`` bytes are kept to be sent again.
+
+    ``ContentTooLargeError`` if its known length is over ``limit`` bytes.
+    """
     if framing.length is not None and framing.length > limit:
         raise _too_large(limit)
     source = environ["wsgi.input"]
-    return ReplayableBody(source if hasattr(source, "read_some") else HostInput(source, framing), framing.length, limit)
+    if not hasattr(source, "read_some"):
+        source = HostInput(source, framing)
+    return ReplayableBody(source, framing.length, limit, keep)
 
 
 class HostInput:
@@ -60,13 +65,14 @@ class HostInput:
 class ReplayableBody:
     """A body whose beginning is kept, so that it can be sent again as long as that is all that was read of it.
 
-    Kept are the first piece, whatever its size, and more up to 64 KiB in all.
+    Kept are the first piece, whatever its size, and more up to ``keep`` bytes in all; nothing where that is 0.
     """
 
-    __slots__ = ("_kept", "_length", "_limit", "_next", "_size", "_source", "can_rewind")
+    __slots__ = ("_keep", "_kept", "_length", "_limit", "_next", "_size", "_source", "can_rewind")
 
-    def __init__(self, source: RequestBody, length: int | None = None, limit: float = inf) -> None:
+    def __init__(self, source: RequestBody, length: int | None = None, limit: float = inf, keep: int = _REPLAY) -> None:
         """``length`` is what was announced, None for a chunked body; ``limit`` the most that is taken, in bytes."""
+        self._keep = keep
         self._source = source
         self._length = length
         self._limit = limit
@@ -79,7 +85,7 @@ class ReplayableBody:
         """Read the beginning of a body of known length: all of a small one. To be called before anything is read."""
         if self._length is None:
             return
-        wanted = min(self._length, _REPLAY)
+        wanted = min(self._length, self._keep)
         pieces = []
         while self._size < wanted and (piece := self._read()):
             pieces.append(piece)
@@ -100,7 +106,7 @@ class ReplayableBody:
             self._next += 1
             return self._kept[self._next - 1]
         piece = self._read()
-        if self._size > _REPLAY and self._kept:
+        if self._size > self._keep and (self._kept or not self._keep):
             if piece:
                 self._forget()
         elif piece and self.can_rewind:
@@ -110,7 +116,7 @@ class ReplayableBody:
 
     def read_piece(self) -> bytes | Piped:
         """As ``read_some``; behind the beginning, which is kept, the bytes may stay in the kernel."""
-        if self._next < len(self._kept) or self._size < _REPLAY:
+        if self._next < len(self._kept) or self._size < self._keep:
             return self.read_some()
         piece = self._source.read_piece()
         self._count(len(piece))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from wsgiproxy.errors import ProxyError
 from wsgiproxy.http1.message import RequestHead
@@ -17,12 +17,20 @@ from wsgiproxy.proxy.client import ClientFacts
 _monotonic = time.monotonic
 
 
+class FailedAttempt(NamedTuple):
+    """One attempt that brought no answer: at which backend, why (an error's ``reason``), how long it took."""
+
+    backend: str
+    reason: str
+    seconds: float
+
+
 class Exchange:
     """One client request. Times are ``time.monotonic()`` instants; ``reason`` is why it ended as it did."""
 
     __slots__ = (
-        "_log", "attempts", "backend", "bytes_sent", "client", "ended_at", "environ", "first_byte_at", "head", "pool",
-        "reason", "route", "started_at", "status",
+        "_log", "attempts", "backend", "bytes_sent", "client", "connect_seconds", "ended_at", "environ", "failures",
+        "first_byte_at", "head", "pool", "queue_seconds", "reason", "route", "started_at", "status",
     )  # fmt: skip
 
     def __init__(self, environ: dict[str, Any], log: Callable[[Exchange], None] | None) -> None:
@@ -38,6 +46,9 @@ class Exchange:
         self.pool = ""
         self.backend = ""
         self.attempts = 0
+        self.failures: list[FailedAttempt] | None = None  # None: there was none
+        self.queue_seconds = 0.0  # waited for a backend that is not full
+        self.connect_seconds = 0.0  # to open the connection that the answer came on; 0: one was open
         self.status = 0
         self.bytes_sent = 0  # of the body
         self.reason = "done"
@@ -50,6 +61,12 @@ class Exchange:
     def fail(self, error: ProxyError) -> None:
         """Note why it did not end well."""
         self.reason = error.reason
+
+    def fail_attempt(self, backend: str, error: ProxyError, seconds: float) -> None:
+        """Note why an attempt brought no answer."""
+        if self.failures is None:
+            self.failures = []
+        self.failures.append(FailedAttempt(backend, error.reason, seconds))
 
     def finish(self) -> None:
         """It is over: tell the log. Idempotent."""

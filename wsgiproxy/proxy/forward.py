@@ -1,22 +1,21 @@
 """Attempts: acquire a backend, send, and on failure decide whether to try again.
 
 Whether another attempt is safe is a property of the error (``errors.Retry``); whether it is possible depends on the
-request's method and body. This is the only place that decides it.
+request's method and body; whether it is wise is the pool's to say, which has a budget. This is the only place that
+decides it.
 """
 
 from __future__ import annotations
 
-import time
-
-from wsgiproxy.errors import BackendError, NoBackendError, Retry, StaleConnectionError
+from wsgiproxy.config import schema
+from wsgiproxy.errors import BackendError, NoBackendError, RetriedStatusError, Retry, StaleConnectionError
 from wsgiproxy.pool.backend import Backend
 from wsgiproxy.pool.pool import Lease, Pool
+from wsgiproxy.pool.wait import Wait
 from wsgiproxy.proxy.body import ReplayableBody
 from wsgiproxy.proxy.exchange import Exchange
 from wsgiproxy.proxy.hash_key import hash_key
-from wsgiproxy.upstream.messages import IDEMPOTENT, RequestBody, UpstreamRequest, UpstreamResponse
-
-_monotonic = time.monotonic
+from wsgiproxy.upstream.messages import RequestBody, UpstreamRequest, UpstreamResponse, may_be_repeated
 
 
 def forward(exchange: Exchange, pool: Pool, request: UpstreamRequest) -> tuple[UpstreamResponse, Lease]:
@@ -30,27 +29,35 @@ def forward(exchange: Exchange, pool: Pool, request: UpstreamRequest) -> tuple[U
     tried: list[Backend] = []
     failure: BackendError | None = None
     while True:
-        try:
-            lease = pool.acquire(tried, key)
-        except NoBackendError:
-            if failure is not None:
-                raise failure from None
-            raise
-        if request.body is not None and not _is_here(request.body):
-            lease.stop_clock()
+        lease = _acquire(exchange, pool, request, tried, key, failure)
+        began = pool.roster.clock()
+        response = None
         try:
             response = _attempt(exchange, lease.backend, request)
-            lease.answered(response.status)
-            return response, lease
         except BackendError as error:
             lease.release(failed=True)
             failure = error
         except BaseException:
             lease.release()
             raise
+        else:
+            lease.answered(response.status)
+            if not pool.retried_statuses or not _is_retried(pool, response.status):
+                exchange.connect_seconds = response.connect_seconds
+                return response, lease
+            failure = RetriedStatusError(f"{lease.backend.address} answered with {response.status}", response.status)
         tried.append(lease.backend)
-        if len(tried) >= pool.block.attempts or not _may_repeat(failure, request) or not pool.may_retry(_monotonic()):
+        again = _may_try_again(pool, request, lease, tried, failure)
+        if response is not None:
+            if not again:
+                exchange.connect_seconds = response.connect_seconds
+                return response, lease
+            response.body.close()
+            lease.release()
+        exchange.fail_attempt(lease.backend.address, failure, pool.roster.clock() - began)
+        if not again or not _begin_again(request):
             raise failure
+        _back_off(pool, request, tried)
 
 
 def _take_beginning(pool: Pool, body: RequestBody) -> None:
@@ -58,6 +65,26 @@ def _take_beginning(pool: Pool, body: RequestBody) -> None:
     pool.check_available()  # else the client would send for nothing
     if isinstance(body, ReplayableBody):
         body.prefetch()
+
+
+def _acquire(
+    exchange: Exchange,
+    pool: Pool,
+    request: UpstreamRequest,
+    tried: list[Backend],
+    key: int | None,
+    failure: BackendError | None,
+) -> Lease:
+    """The lease for the next attempt; where there is none after a ``failure``, that is raised."""
+    try:
+        lease = pool.acquire(tried, key, request.on_cancel)
+    except NoBackendError as error:
+        exchange.queue_seconds += error.waited
+        raise error if failure is None else failure from None
+    exchange.queue_seconds += lease.waited
+    if request.body is not None and not _is_here(request.body):
+        lease.stop_clock()
+    return lease
 
 
 def _is_here(body: RequestBody) -> bool:
@@ -75,15 +102,36 @@ def _attempt(exchange: Exchange, backend: Backend, request: UpstreamRequest) -> 
     try:
         return backend.upstream.send(request)
     except StaleConnectionError as error:
-        if not _may_repeat(error, request):
+        if not _may_repeat(error, request) or not _begin_again(request):
             raise
         return backend.upstream.send(request, fresh=True)
 
 
+def _is_retried(pool: Pool, status: int) -> bool:
+    return any(low <= status <= high for low, high in pool.retried_statuses)
+
+
+def _may_try_again(
+    pool: Pool, request: UpstreamRequest, lease: Lease, tried: list[Backend], failure: BackendError
+) -> bool:
+    """Whether there is to be another attempt after this one; if so, it is in the pool's books already."""
+    return (
+        len(tried) < pool.block.retries.attempts
+        and (failure.passing or pool.has_other(tried))
+        and _may_repeat(failure, request)
+        and pool.may_retry(lease, tried)
+    )
+
+
 def _may_repeat(error: BackendError, request: UpstreamRequest) -> bool:
-    """Whether the request may, and can, be sent again after ``error``; if so, its body begins again."""
-    if error.retry is Retry.NEVER or (error.retry is Retry.IDEMPOTENT and request.method not in IDEMPOTENT):
+    """Whether the request may, and can, be sent again after ``error``."""
+    if error.retry is Retry.NEVER or (error.retry is Retry.IDEMPOTENT and not may_be_repeated(request)):
         return False
+    return request.body is None or (isinstance(request.body, ReplayableBody) and request.body.can_rewind)
+
+
+def _begin_again(request: UpstreamRequest) -> bool:
+    """Rewind the body; whether that could be done, as it could when nobody was reading it any more."""
     body = request.body
     if body is None:
         return True
@@ -91,3 +139,21 @@ def _may_repeat(error: BackendError, request: UpstreamRequest) -> bool:
         return False
     body.rewind()
     return True
+
+
+def _back_off(pool: Pool, request: UpstreamRequest, tried: list[Backend]) -> None:
+    """Wait a little, at random, unless this is the first retry and somebody else can take it."""
+    if len(tried) == 1 and pool.has_other(tried):
+        return
+    roster = pool.roster
+    seconds = roster.chance() * longest_back_off(pool.block.retries, len(tried))
+    if seconds > 0:
+        Wait(roster.driver).run(seconds, request.on_cancel)
+
+
+def longest_back_off(block: schema.Retries, failed: int) -> float:
+    """The most seconds to wait after so many failed attempts: doubled from the second retry on.
+
+    What is waited is drawn between 0 and that ("full jitter": Brooker, Exponential Backoff And Jitter).
+    """
+    return min(block.max_backoff, block.backoff * 2.0 ** max(0, failed - 2))

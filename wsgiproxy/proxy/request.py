@@ -14,16 +14,16 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from wsgiproxy.config import schema
 from wsgiproxy.errors import BadRequestError, NotImplementedByProxyError
 from wsgiproxy.http1.headers import tokens
-from wsgiproxy.http1.message import RequestHead
+from wsgiproxy.http1.message import Framing, RequestHead
 from wsgiproxy.http1.parser import forwardable_lines, parse_request
 from wsgiproxy.http1.writer import field_lines
-from wsgiproxy.proxy.body import body_of
+from wsgiproxy.proxy.body import ReplayableBody, body_of
 from wsgiproxy.proxy.client import connection_of, peer_facts
 from wsgiproxy.proxy.exchange import Exchange
 from wsgiproxy.proxy.forwarded import fields_of, plain_lines
 from wsgiproxy.proxy.hops import count_hop, via
 from wsgiproxy.routing.path import NormalPath, strip
-from wsgiproxy.routing.table import RouteMatch, RoutingTable
+from wsgiproxy.routing.table import Route, RouteMatch, RoutingTable
 from wsgiproxy.upstream.messages import ClientAddress, UpstreamRequest
 
 _UNQUOTED = "/:@!$&'()*+,;=~-._"  # what RFC 3986 lets stand in a path
@@ -139,7 +139,7 @@ def upstream_request(
         head.host,
         [],
         framing=framing,
-        body=None if framing.length == 0 else body_of(environ, framing, route.body_bytes),
+        body=None if framing.length == 0 else _body_of(environ, framing, route),
         environ=environ,
         script_name=script_name,
         path_info=_decode(raw) if raw != "*" else "",
@@ -167,6 +167,12 @@ def upstream_request(
     elif exchange.client is not None:
         request.client = ClientAddress(exchange.client.address, exchange.client.port)
     return request
+
+
+def _body_of(environ: dict[str, Any], framing: Framing, route: Route) -> ReplayableBody:
+    if route.pool is None:
+        return body_of(environ, framing, route.body_bytes)
+    return body_of(environ, framing, route.body_bytes, route.pool.block.retries.replay_buffer)
 
 
 def _tell(

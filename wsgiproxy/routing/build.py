@@ -14,6 +14,7 @@ from wsgiproxy.config import schema
 from wsgiproxy.config.address import BackendAddress, HttpAddress, parse_backend_address
 from wsgiproxy.pool.backend import SHARE, Backend, Health, Roster
 from wsgiproxy.pool.pool import Pool
+from wsgiproxy.pool.queue import serve
 from wsgiproxy.routing.table import Route, RoutingTable
 from wsgiproxy.upstream.messages import Upstream
 
@@ -30,11 +31,12 @@ def build_table(
     *,
     make_secure: Mapping[str, MakeUpstream] = _NONE,
     renew: frozenset[str] = frozenset(),
+    make_roster: Callable[[], Roster] = Roster,
 ) -> RoutingTable:
     """The table of ``config``; ``make_upstream(address)`` makes what is new. What it raises leaves all as it was.
 
     ``make_secure`` has what makes the ``https://`` upstreams of each pool; in the pools named in ``renew`` backends
-    that stay get new ones, too.
+    that stay get new ones, too. ``make_roster()`` makes what the generations of a new pool will share.
     """
     made: list[Upstream] = []
     renewed: Renewed = []
@@ -44,7 +46,7 @@ def build_table(
         return made[-1]
 
     try:
-        table = _build(config, previous, make, renew, renewed)
+        table = _build(config, previous, make, make_roster, renew, renewed)
     except BaseException:
         for upstream in made:
             upstream.close()
@@ -65,17 +67,18 @@ def _build(
     config: schema.Config,
     previous: RoutingTable | None,
     make: Callable[[str, str, BackendAddress], Upstream],
+    make_roster: Callable[[], Roster],
     renew: frozenset[str],
     renewed: Renewed,
 ) -> RoutingTable:
     """The table, with nothing that lives changed yet; ``renewed`` is told what is to be changed then."""
     living = {} if previous is None else previous.pools
-    pools = {
-        name: _build_pool(
-            name, block, living.get(name), functools.partial(make, name), renewed if name in renew else None
-        )
-        for name, block in config.pools.items()
-    }
+    pools = {}
+    for name, pool_block in config.pools.items():
+        old = living.get(name)
+        roster = make_roster() if old is None else old.roster
+        renewed_here = renewed if name in renew else None
+        pools[name] = _build_pool(name, pool_block, old, roster, functools.partial(make, name), renewed_here)
     routes = []
     for index, block in enumerate(config.routes):
         pool = None if block.pool is None else pools[block.pool]
@@ -88,11 +91,11 @@ def _build_pool(
     name: str,
     block: schema.Pool,
     previous: Pool | None,
+    roster: Roster,
     make: Callable[[str, BackendAddress], Upstream],
     renewed: Renewed | None,
 ) -> Pool:
     """A pool with the backends that it had, as far as they are still named, and new ones."""
-    roster = Roster() if previous is None else previous.roster
     living = {} if previous is None else {backend.address: backend for backend in previous.backends}
     backends = []
     for entry in block.backends:
@@ -139,5 +142,8 @@ def _settle(pool: Pool) -> None:
                 backend.check_reason = ""
         roster.changes += 1
         roster.ramped_at = 0.0  # the shares of those that start slowly have been reset
+        for waiter in roster.waiting:
+            waiter.take = pool.take
+    serve(roster)
     for backend in pool.backends:
         backend.upstream.configure(pool.block)

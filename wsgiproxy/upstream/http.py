@@ -58,9 +58,13 @@ class HttpUpstream:
         stream = None if fresh or preface else self._connector.take(request.method not in IDEMPOTENT)
         if stream is not None:
             return self._converse(stream, self._connector, request, first, True)
-        stream = self._connector.dial(_monotonic() + self._timeouts.connect, preface)
+        began = _monotonic()
+        stream = self._connector.dial(began + self._timeouts.connect, preface)
+        connect_seconds = _monotonic() - began
         # A connection that began with a PROXY header is its client's alone.
-        return self._converse(stream, None if preface else self._connector, request, first, False)
+        response = self._converse(stream, None if preface else self._connector, request, first, False)
+        response.connect_seconds = connect_seconds
+        return response
 
     def send_probe(self, request: UpstreamRequest, timeout: float) -> UpstreamResponse:
         """Send a health check on a connection of its own, which is closed after it."""

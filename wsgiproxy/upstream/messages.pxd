@@ -17,6 +17,7 @@ cdef class UpstreamRequest:
 @cython.final
 cdef class UpstreamResponse:
     cdef public int status
+    cdef public double connect_seconds
     cdef public str reason
     cdef public list fields
     cdef public object length, body

@@ -113,6 +113,14 @@ class UpstreamRequest:
         return [(name, value) for name, _, value in pairs]
 
 
+def may_be_repeated(request: UpstreamRequest) -> bool:
+    """Whether a backend that has acted on it may get it once more: by its method, or by the client's word for it.
+
+    That is an Idempotency-Key (draft-ietf-httpapi-idempotency-key-header): the application knows a repetition by it.
+    """
+    return request.method in IDEMPOTENT or bool(request.environ.get("HTTP_IDEMPOTENCY_KEY"))
+
+
 class ResponseBody(Protocol):
     """A backend's body: an iterator of pieces. The end is clean; a body cut short raises ``TruncatedBodyError``."""
 
@@ -142,9 +150,12 @@ class ResponseBody(Protocol):
 
 
 class UpstreamResponse:
-    """The head of a backend's answer, end-to-end fields only, and its body; ``length`` is that of the body if known."""
+    """The head of a backend's answer, end-to-end fields only, and its body; ``length`` is that of the body if known.
 
-    __slots__ = ("body", "fields", "length", "reason", "status")
+    ``connect_seconds`` is how long it took to open its connection, 0 where one was open.
+    """
+
+    __slots__ = ("body", "connect_seconds", "fields", "length", "reason", "status")
 
     def __init__(self, status: int, reason: str, fields: Fields, length: int | None, body: ResponseBody) -> None:
         self.status = status
@@ -152,6 +163,7 @@ class UpstreamResponse:
         self.fields = fields
         self.length = length
         self.body = body
+        self.connect_seconds = 0.0
 
     def __repr__(self) -> str:
         return f"<UpstreamResponse {self.status} {self.reason}, {len(self.fields)} fields>"

@@ -84,7 +84,7 @@ def address(name: str) -> str:
 def block(
     *names: str, check: schema.HealthCheck | None = None, balance: str = "round_robin", **weights: int
 ) -> schema.Pool:
-    """A pool's block; a name that ends in ``-backup`` is a backup, ``weights`` are by name."""
+    """A pool's block, which never panics; a name that ends in ``-backup`` is a backup, ``weights`` are by name."""
     return schema.Pool(
         backends=tuple(
             schema.Backend(address=address(name), weight=weights.get(name, 1), backup=name.endswith("-backup"))
@@ -93,6 +93,7 @@ def block(
         health_check=check,
         balance=balance,  # type: ignore[arg-type]
         hash_on="client" if balance == "hash" else None,
+        panic_threshold=0,
     )
 
 

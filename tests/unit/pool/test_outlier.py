@@ -19,7 +19,7 @@ class Scene:
     def __init__(self, names: str, check: schema.HealthCheck | None = None, **block: Any) -> None:
         backends = tuple(schema.Backend(address=address(name)) for name in names)
         outliers = schema.Outliers(**block) if block.get("on", True) else None
-        given = schema.Pool(backends=backends, outliers=outliers, health_check=check)
+        given = schema.Pool(backends=backends, outliers=outliers, health_check=check, panic_threshold=0)
         self.pool: Pool = table(given).pools["web"]
         self.now = 1000.0
         self.pool.roster.clock = lambda: self.now

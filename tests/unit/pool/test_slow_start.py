@@ -127,7 +127,7 @@ def test_a_reload_does_not_begin_a_slow_start_anew_nor_end_it() -> None:
     scene = Scene(given("ab", "round_robin"))
     scene.table = table(given("abc", "round_robin"), scene.table)
     scene.now += 15
-    scene.table = table(given("abc", "round_robin", attempts=2), scene.table)
+    scene.table = table(given("abc", "round_robin", max_queue=2), scene.table)
     assert scene.share("c") == pytest.approx(0.5 / 2.5, abs=0.03)
 
 

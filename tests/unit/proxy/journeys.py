@@ -84,6 +84,7 @@ class FakeUpstream:
     def __init__(self, *steps: Any, reads: int | None = None) -> None:
         self.steps = list(steps)
         self.reads = reads
+        self.played: list[tuple[bool, Any]] = []  # ``fresh`` and the step of each send; several fakes may share one
         self.requests: list[UpstreamRequest] = []
         self.fresh: list[bool] = []
         self.received: list[bytes] = []
@@ -102,6 +103,7 @@ class FakeUpstream:
             received += piece
         self.received.append(received)
         step = self.steps.pop(0) if self.steps else [b"ok"]
+        self.played.append((fresh, step))
         if isinstance(step, BaseException):
             raise step
         self.bodies.append(FakeBody(step, self.trailers))
@@ -128,14 +130,18 @@ def pool_table(
     attempts: int = 3,
     routes: tuple[schema.Route, ...] = (schema.Route(pool="web"),),
     forwarding: schema.Forwarding = schema.Forwarding(),  # noqa: B008 - frozen
+    retries: dict[str, Any] | None = None,
+    max_in_flight: int | None = None,
     **block: Any,
 ) -> RoutingTable:
-    """A table with one pool, ``web``, of these upstreams: fakes, or WSGI applications."""
+    """A table with one pool, ``web``, of these upstreams: fakes, or WSGI applications; nothing waits but by choice."""
     made = {
         f"http://b{index}:1": upstream if hasattr(upstream, "send") else InProcessUpstream(f"app:a{index}", upstream)
         for index, upstream in enumerate(upstreams)
     }
-    pool = schema.Pool(backends=tuple(schema.Backend(address=address) for address in made), attempts=attempts, **block)
+    backends = tuple(schema.Backend(address=address, max_in_flight=max_in_flight) for address in made)
+    policy = schema.Retries(**{"attempts": attempts, "backoff": 0, **(retries or {})})
+    pool = schema.Pool(backends=backends, retries=policy, **block)
     config = schema.Config(forwarding=forwarding, pools={"web": pool} if made else {}, routes=routes)
     return build_table(config, None, made.__getitem__)
 

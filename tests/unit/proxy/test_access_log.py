@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,16 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.proxy.journeys import environ_of
-from wsgiproxy.errors import NoBackendError
+from wsgiproxy.errors import ConnectError, NoBackendError, ProxyError, ReadTimeout
 from wsgiproxy.http1.parser import parse_request
 from wsgiproxy.proxy.access_log import combined_line, formatter, json_line
 from wsgiproxy.proxy.client import ClientFacts
 from wsgiproxy.proxy.exchange import Exchange
 
+ROOT = Path(__file__).resolve().parents[3]
 REQUEST = b"GET /a%20b?c=d HTTP/1.1\r\nHost: shop.example\r\nReferer: http://r/\r\nUser-Agent: probe/1.0 (x)\r\n\r\n"
 LINE = re.compile(
     r'(\S+) - (\S+) \[([^\]]+)\] "((?:[^"\\]|\\x[0-9A-F]{2,})*)" (\d{3}) (\d+) "((?:[^"\\]|\\x[0-9A-F]{2,})*)" '
-    r'"((?:[^"\\]|\\x[0-9A-F]{2,})*)" (\S+) (\S+) (\S+) (\d+) (\d+\.\d{3}) (\d+\.\d{3}) (\S+)'
+    r'"((?:[^"\\]|\\x[0-9A-F]{2,})*)" (\S+) (\S+) (\S+) (\d+) (\d+\.\d{3}) (\d+\.\d{3}) (\d+\.\d{3}) '
+    r"(\d+\.\d{3}) (\S+) (\S+)"
 )
 
 
@@ -47,7 +50,7 @@ def test_a_combined_line_is_apaches_and_what_we_add() -> None:
     assert re.fullmatch(r"[+-]\d{4}", at[21:])
     assert rest == [
         "GET /a%20b?c=d HTTP/1.1", "200", "5", "http://r/", "probe/1.0 (x)", "routes[0]", "web", "http://b0:1", "1",
-        "0.013", "0.500", "done",
+        "0.000", "0.000", "0.013", "0.500", "done", "-",
     ]  # fmt: skip
 
 
@@ -68,7 +71,7 @@ def test_what_is_not_known_is_a_dash() -> None:
     exchange.fail(NoBackendError("none"))
     exchange.ended_at = exchange.started_at
     line = combined_line(exchange)
-    assert re.sub(r"\[.*?\]", "[]", line) == '- - - [] "-" 400 0 "-" "-" - - - 0 0.000 0.000 no_backend'
+    assert re.sub(r"\[.*?\]", "[]", line) == '- - - [] "-" 400 0 "-" "-" - - - 0 0.000 0.000 0.000 0.000 no_backend -'
     parts(line)
 
 
@@ -102,9 +105,37 @@ def test_a_json_line_has_the_same_facts() -> None:
     assert record == {
         "client": "192.0.2.7", "user": "ada", "method": "GET", "target": "/a%20b?c=d", "protocol": "HTTP/1.1",
         "host": "shop.example", "status": 200, "bytes": 5, "referer": "http://r/", "user_agent": "probe/1.0 (x)",
-        "route": "routes[0]", "pool": "web", "backend": "http://b0:1", "attempts": 1, "first_byte_seconds": 0.0125,
-        "seconds": 0.5, "reason": "done",
+        "route": "routes[0]", "pool": "web", "backend": "http://b0:1", "attempts": 1, "queue_seconds": 0.0,
+        "connect_seconds": 0.0, "first_byte_seconds": 0.0125, "seconds": 0.5, "reason": "done", "failures": [],
     }  # fmt: skip
+
+
+def test_a_line_tells_of_every_failed_attempt_and_where_the_time_went() -> None:
+    exchange = ended()
+    exchange.queue_seconds, exchange.connect_seconds = 0.25, 0.0019
+    exchange.fail_attempt("http://b1:1", ConnectError("no"), 0.0042)
+    exchange.fail_attempt("http://b2:1", ReadTimeout("slow"), 1.5)
+    assert combined_line(exchange).endswith(
+        " 0.250 0.002 0.013 0.500 done http://b1:1=connect_error/0.004,http://b2:1=read_timeout/1.500"
+    )
+    record = json.loads(json_line(exchange))
+    assert (record["queue_seconds"], record["connect_seconds"]) == (0.25, 0.0019)
+    assert record["failures"] == [
+        {"backend": "http://b1:1", "reason": "connect_error", "seconds": 0.0042},
+        {"backend": "http://b2:1", "reason": "read_timeout", "seconds": 1.5},
+    ]
+
+
+def all_reasons(error: type[ProxyError]) -> set[str]:
+    """The words of an error and of all that it stands for; a mistake in the file is no request's end."""
+    return {error.reason}.union(*(all_reasons(kind) for kind in error.__subclasses__())) - {"config_error"}
+
+
+def test_every_word_for_the_end_of_a_request_is_documented_and_no_other() -> None:
+    text = (ROOT / "deploy" / "README.md").read_text()
+    words = re.findall(r"(?m)^\| `([a-z_]+)` \|", text)
+    assert len(words) == len(set(words))
+    assert set(words) == all_reasons(ProxyError) | {"done", "tunnel_timeout"}
 
 
 def test_a_json_line_without_a_head_has_nulls_and_stays_one_line() -> None:

@@ -76,13 +76,10 @@ class Host:
         return outcome
 
 
-def last_steps(upstreams: list[FakeUpstream], scripts: list[list[Any]]) -> list[Any]:
-    """How each attempt ended, in order: an error, or an answer's pieces."""
-    return [
-        [*script, []][min(len(upstream.requests), len(script) + 1) - 1]
-        for upstream, script in zip(upstreams, scripts, strict=True)
-        if upstream.requests
-    ]
+def ends_of_attempts(played: list[tuple[bool, Any]]) -> list[Any]:
+    """How each attempt ended, in order: an error, or an answer's pieces. A fresh connection belongs to its attempt."""
+    steps = [step for _, step in played]
+    return [step for index, step in enumerate(steps) if not (index + 1 < len(played) and played[index + 1][0])]
 
 
 @given(
@@ -93,14 +90,17 @@ def test_whatever_fails_nothing_stays_in_flight_and_each_fault_counts_where_it_b
     scripts: list[list[Any]], method: str, size: int, attempts: int, reads: int, closes: int, refuses: bool
 ) -> None:
     upstreams = [FakeUpstream(*script) for script in scripts]
+    played: list[tuple[bool, Any]] = []
+    for upstream in upstreams:
+        upstream.played = played
     journey = Journey(pool_table(*upstreams, attempts=attempts))
     host = Host(reads, closes, refuses)
     outcome = host.serve(journey, environ_of(method, "/", b"x" * size))
 
     assert journey.in_flight == [0] * len(upstreams)
     assert all(body.closed for upstream in upstreams for body in upstream.bodies)
-    ends = last_steps(upstreams, scripts)
-    assert len(ends) <= min(attempts, len(upstreams))
+    ends = ends_of_attempts(played)
+    assert len(ends) <= attempts
     faults = sum(isinstance(end, BackendError) for end in ends)
     if isinstance(outcome, ProxyError):  # out of the body: before the head it would have been rendered
         faults += outcome.blame is Blame.BACKEND
@@ -113,4 +113,6 @@ def test_whatever_fails_nothing_stays_in_flight_and_each_fault_counts_where_it_b
     else:
         (exchange,) = journey.logged
         assert exchange.attempts == len(ends)
+        failures = [failed.reason for failed in exchange.failures or ()]
+        assert failures == [end.reason for end in ends if isinstance(end, BackendError)]
         assert refuses or host.told.status.startswith("400" if exchange.status == 499 else str(exchange.status))

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from tests.unit.proxy.journeys import FakeUpstream, backends_of, environ_of, pool_of, pool_table
+from tests.unit.proxy.journeys import FakeUpstream, backends_of, pool_of
+from tests.unit.proxy.trials import Body, Slow, Trial, body_of
 from wsgiproxy.config import schema
 from wsgiproxy.errors import (
     BackendError,
@@ -19,65 +18,7 @@ from wsgiproxy.errors import (
     StaleConnectionError,
     WriteTimeout,
 )
-from wsgiproxy.http1.message import Fields
 from wsgiproxy.proxy.body import ReplayableBody
-from wsgiproxy.proxy.exchange import Exchange
-from wsgiproxy.proxy.forward import forward
-from wsgiproxy.routing.table import RoutingTable
-from wsgiproxy.upstream.messages import UpstreamRequest, UpstreamResponse
-
-
-class Body:
-    """A client's body in pieces, an error among them is raised."""
-
-    def __init__(self, *pieces: Any) -> None:
-        self.pieces: list[Any] = list(pieces)
-
-    def read_some(self) -> bytes:
-        piece = self.pieces.pop(0) if self.pieces else b""
-        if isinstance(piece, BaseException):
-            raise piece
-        return piece
-
-    def interrupt(self) -> None:
-        """Nothing."""
-
-    def trailers(self) -> Fields:
-        return []
-
-
-class Trial:
-    """One request forwarded to a pool of these upstreams."""
-
-    def __init__(self, *upstreams: FakeUpstream, attempts: int = 3, **block: Any) -> None:
-        self.table: RoutingTable = pool_table(*upstreams, attempts=attempts, **block)
-        self.exchange = Exchange(environ_of(), None)
-
-    def forward(self, method: str = "GET", body: Any = None) -> UpstreamResponse:
-        request = UpstreamRequest(method, "/", "a", [], body=body)
-        response, lease = forward(self.exchange, pool_of(self.table), request)
-        assert sum(self.in_flight) == 1
-        lease.release()
-        assert sum(self.in_flight) == 0
-        return response
-
-    def fail(self, error: type[BaseException], method: str = "GET", body: Any = None) -> None:
-        with pytest.raises(error) as caught:
-            self.forward(method, body)
-        assert type(caught.value) is error
-        assert sum(self.in_flight) == 0
-
-    @property
-    def in_flight(self) -> list[int]:
-        return [backend.in_flight for backend in backends_of(self.table)]
-
-    @property
-    def failures(self) -> list[int]:
-        return [backend.failures for backend in backends_of(self.table)]
-
-
-def body_of(*pieces: bytes) -> ReplayableBody:
-    return ReplayableBody(Body(*pieces))
 
 
 def test_the_first_backend_that_answers_is_the_last_one_asked() -> None:
@@ -102,7 +43,7 @@ def test_what_never_left_goes_to_another_backend_whatever_it_is(method: str, err
 
 def test_a_pool_that_has_spent_its_budget_tries_nobody_else() -> None:
     one, two = FakeUpstream(ConnectError("no"), ConnectError("no")), FakeUpstream([b"ok"], ConnectError("no"))
-    trial = Trial(one, two, retry_budget=schema.RetryBudget(percent=0, per_second=0.1))  # one in ten seconds
+    trial = Trial(one, two, retries={"budget": schema.RetryBudget(percent=0, per_second=0.1)})  # one in ten seconds
     trial.forward()
     trial.fail(ConnectError)
     assert len(one.requests) + len(two.requests) == trial.exchange.attempts == 3
@@ -110,7 +51,7 @@ def test_a_pool_that_has_spent_its_budget_tries_nobody_else() -> None:
 
 def test_a_pool_without_a_budget_may_always_try_another_backend() -> None:
     one, two = FakeUpstream(ConnectError("no")), FakeUpstream()
-    Trial(one, two, retry_budget=None).forward()
+    Trial(one, two, retries={"budget": None}).forward()
     assert len(two.requests) == 1
 
 
@@ -225,12 +166,21 @@ def test_no_more_backends_are_tried_than_the_pool_allows(attempts: int) -> None:
     assert trial.exchange.attempts == attempts
 
 
-def test_each_backend_is_tried_once_and_then_the_last_failure_counts() -> None:
-    one, two = FakeUpstream(ConnectError("no")), FakeUpstream(ReadTimeout("slow"))
-    trial = Trial(one, two, attempts=9)
-    trial.fail(ReadTimeout)
-    assert (len(one.requests), len(two.requests)) == (1, 1)
-    assert trial.failures == [1, 1]
+def test_each_backend_is_tried_before_any_is_tried_again() -> None:
+    one, two = (FakeUpstream(ConnectError("no"), ConnectError("no")) for _ in range(2))
+    trial = Trial(one, two, attempts=4)
+    trial.fail(ConnectError)
+    tried = [failed.backend for failed in trial.exchange.failures or ()]
+    assert set(tried[:2]) == set(tried[2:]) == {"http://b0:1", "http://b1:1"}
+    assert trial.failures == [2, 2]
+
+
+def test_the_only_backend_is_tried_again_where_it_has_done_nothing_and_said_so_at_once() -> None:
+    assert Trial(FakeUpstream(ConnectError("no"))).forward().status == 200
+    for error in (ConnectTimeout, ReadTimeout, ResetError):
+        one = FakeUpstream(error("no"))
+        Trial(one).fail(error)
+        assert len(one.requests) == 1
 
 
 def test_a_pool_without_an_available_backend_is_no_backend() -> None:
@@ -301,14 +251,9 @@ def test_what_is_not_the_backends_fault_is_not_counted_against_it_nor_repeated(e
 
 
 def test_only_the_time_of_requests_that_are_here_as_a_whole_is_taken() -> None:
-    now = [100.0]
-
-    def clock() -> float:
-        now[0] += 1
-        return now[0]
-
-    trial = Trial(FakeUpstream(), balance="least_time")
-    pool_of(trial.table).roster.clock = clock
+    slow = Slow()
+    trial = Trial(slow, balance="least_time")
+    pool_of(trial.table).roster.clock = lambda: slow.now
     (backend,) = backends_of(trial.table)
     trial.forward("POST", ReplayableBody(Body(b"x" * 40_000, b"y" * 40_000, b"z"), 80_001))
     trial.forward("POST", ReplayableBody(Body(b"x"), None))
