@@ -78,6 +78,12 @@ class OutOfResourcesError(ProxyError):
     reason = "out_of_resources"
 
 
+class HedgeLostError(ProxyError):
+    """An attempt that was given up because another backend, asked beside it, has answered first: nobody's fault."""
+
+    reason = "hedge_lost"
+
+
 class NotFoundError(ProxyError):
     """No route matches the request."""
 

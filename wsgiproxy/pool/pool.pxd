@@ -23,7 +23,7 @@ cdef class Pool:
     cdef public list _news
     cdef public Roster _roster
     cdef public long long _known_changes
-    cdef public bint _limited, _timed
+    cdef public bint hedges, _limited, _timed
 
     cpdef Lease acquire(self, exclude=*, key=*, on_cancel=*)
     cpdef Lease take(self, exclude, key)

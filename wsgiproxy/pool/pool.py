@@ -87,7 +87,7 @@ class Pool:
 
     __slots__ = (
         "_first", "_known_changes", "_limited", "_news", "_others", "_pick", "_roster", "_timed", "backends", "block",
-        "hash_on", "name", "retried_statuses",
+        "hash_on", "hedges", "name", "retried_statuses",
     )  # fmt: skip
 
     def __init__(self, name: str, block: schema.Pool, backends: tuple[Backend, ...], roster: Roster) -> None:
@@ -99,6 +99,7 @@ class Pool:
         self._pick = make_pick(block.balance, lambda: roster.clock(), lambda: roster.chance())  # noqa: PLW0108
         self.hash_on = None if block.hash_on is None else parse_hash_on(block.hash_on)  # what makes a request's key
         self.retried_statuses = tuple([parse_status_range(text) for text in block.retries.statuses])
+        self.hedges = block.retries.hedge_after is not None
         self._timed = block.balance == "least_time"
         self._first: tuple[Tier, ...] = ()  # see ``tiers.Tiers``
         self._others: tuple[Tier, ...] = ()
@@ -149,6 +150,12 @@ class Pool:
         if self._others:
             raise PoolFullError(f"pool {self.name}: every backend has as much work as it may have")
         raise self._nobody()
+
+    def acquire_now(self, exclude: Collection[Backend], key: int | None) -> Lease | None:
+        """A lease of another backend than those, if one can take it now without overtaking anybody."""
+        roster = self._roster
+        with roster.lock:
+            return None if roster.waiting or not self.has_other(exclude) else self.take(exclude, key)
 
     def take(self, exclude: Collection[Backend], key: int | None) -> Lease | None:
         """As ``acquire``, but called under the lock: without a wait, and None where nobody can take one more."""

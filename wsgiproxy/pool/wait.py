@@ -19,8 +19,8 @@ class Wait:
     def __repr__(self) -> str:
         return f"<Wait{', over' if self._event.is_set() else ''}>"
 
-    def run(self, seconds: float, on_cancel: OnCancel | None) -> None:
-        """Until ``end``, for at most so many seconds; raises why the client's end ended it."""
+    def run(self, seconds: float | None, on_cancel: OnCancel | None) -> None:
+        """Until ``end``, for at most so many seconds, None: for ever; raises why the client's end ended it."""
         try:
             if on_cancel is not None:
                 on_cancel(self._cancel)

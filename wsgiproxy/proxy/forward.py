@@ -8,14 +8,16 @@ decides it.
 from __future__ import annotations
 
 from wsgiproxy.config import schema
-from wsgiproxy.errors import BackendError, NoBackendError, RetriedStatusError, Retry, StaleConnectionError
+from wsgiproxy.errors import BackendError, NoBackendError, RetriedStatusError
 from wsgiproxy.pool.backend import Backend
 from wsgiproxy.pool.pool import Lease, Pool
 from wsgiproxy.pool.wait import Wait
+from wsgiproxy.proxy.attempt import attempt, begin_again, may_repeat
 from wsgiproxy.proxy.body import ReplayableBody
 from wsgiproxy.proxy.exchange import Exchange
 from wsgiproxy.proxy.hash_key import hash_key
-from wsgiproxy.upstream.messages import RequestBody, UpstreamRequest, UpstreamResponse, may_be_repeated
+from wsgiproxy.proxy.hedge import may_be_hedged, race
+from wsgiproxy.upstream.messages import RequestBody, UpstreamRequest, UpstreamResponse
 
 
 def forward(exchange: Exchange, pool: Pool, request: UpstreamRequest) -> tuple[UpstreamResponse, Lease]:
@@ -26,6 +28,7 @@ def forward(exchange: Exchange, pool: Pool, request: UpstreamRequest) -> tuple[U
     if request.body is not None:
         _take_beginning(pool, request.body)
     key = None if pool.hash_on is None else hash_key(exchange, request, pool.hash_on)
+    hedges = pool.hedges and may_be_hedged(request)
     tried: list[Backend] = []
     failure: BackendError | None = None
     while True:
@@ -33,7 +36,10 @@ def forward(exchange: Exchange, pool: Pool, request: UpstreamRequest) -> tuple[U
         began = pool.roster.clock()
         response = None
         try:
-            response = _attempt(exchange, lease.backend, request)
+            if hedges:
+                response, lease = race(exchange, pool, request, lease, tried, key)
+            else:
+                response = attempt(exchange, lease.backend, request)
         except BackendError as error:
             lease.release(failed=True)
             failure = error
@@ -55,7 +61,7 @@ def forward(exchange: Exchange, pool: Pool, request: UpstreamRequest) -> tuple[U
             response.body.close()
             lease.release()
         exchange.fail_attempt(lease.backend.address, failure, pool.roster.clock() - began)
-        if not again or not _begin_again(request):
+        if not again or not begin_again(request):
             raise failure
         _back_off(pool, request, tried)
 
@@ -92,21 +98,6 @@ def _is_here(body: RequestBody) -> bool:
     return isinstance(body, ReplayableBody) and body.is_here
 
 
-def _attempt(exchange: Exchange, backend: Backend, request: UpstreamRequest) -> UpstreamResponse:
-    """One backend; twice where a reused connection turned out to be dead before it answered.
-
-    That is no retry in the sense of the budget: the backend has most likely seen nothing of the first.
-    """
-    exchange.attempts += 1
-    exchange.backend = backend.address
-    try:
-        return backend.upstream.send(request)
-    except StaleConnectionError as error:
-        if not _may_repeat(error, request) or not _begin_again(request):
-            raise
-        return backend.upstream.send(request, fresh=True)
-
-
 def _is_retried(pool: Pool, status: int) -> bool:
     return any(low <= status <= high for low, high in pool.retried_statuses)
 
@@ -118,27 +109,9 @@ def _may_try_again(
     return (
         len(tried) < pool.block.retries.attempts
         and (failure.passing or pool.has_other(tried))
-        and _may_repeat(failure, request)
+        and may_repeat(failure, request)
         and pool.may_retry(lease, tried)
     )
-
-
-def _may_repeat(error: BackendError, request: UpstreamRequest) -> bool:
-    """Whether the request may, and can, be sent again after ``error``."""
-    if error.retry is Retry.NEVER or (error.retry is Retry.IDEMPOTENT and not may_be_repeated(request)):
-        return False
-    return request.body is None or (isinstance(request.body, ReplayableBody) and request.body.can_rewind)
-
-
-def _begin_again(request: UpstreamRequest) -> bool:
-    """Rewind the body; whether that could be done, as it could when nobody was reading it any more."""
-    body = request.body
-    if body is None:
-        return True
-    if not isinstance(body, ReplayableBody) or not body.can_rewind:
-        return False
-    body.rewind()
-    return True
 
 
 def _back_off(pool: Pool, request: UpstreamRequest, tried: list[Backend]) -> None:
