@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "tests" / "functional" / "backends.py"
 TIMEOUT = 15.0  # seconds that a client waits for anything
 LOAD_SECONDS = 60.0  # after which a load ends by itself
+LOGGED = 'daemon:\n  listeners: ["127.0.0.1:0"]\n  access_log: {path: "%s", format: json}\n'
 FRONT = 'daemon:\n  listeners: ["127.0.0.1:0"]\n  access_log: {format: "off"}\n'
 
 
@@ -199,6 +200,16 @@ def start_daemon(start: Start, folder: Path, text: str) -> Daemon:
     config = folder / "wsgiproxy.yaml"
     config.write_text(text)
     return Daemon(start, config)
+
+
+def log_record(daemon: Daemon, target: str) -> dict[str, Any]:
+    """What ``access.log``, beside the daemon's file, says of a request."""
+
+    def find() -> dict[str, Any]:
+        lines = (daemon.config.parent / "access.log").read_text().splitlines()
+        return next((record for record in map(json.loads, lines) if record["target"] == target), {})
+
+    return wait_until(find, what=f"{target} in the access log")
 
 
 def wait_for_refusal(port: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import socket
 import struct
 import time
@@ -22,6 +21,7 @@ from tests.functional.scene import (
     connected,
     get,
     kept,
+    log_record,
     read_to_end,
     read_until,
     start_daemon,
@@ -67,16 +67,6 @@ def wait_for_cancel(scene: Scene, line: str) -> None:
     started = time.monotonic()
     wait_until(lambda: cancelled(scene, line), what=f"{line} to be cancelled")
     assert time.monotonic() - started < CANCEL_SECONDS
-
-
-def log_record(daemon: Daemon, target: str) -> dict[str, object]:
-    """The line of the access log about a request."""
-
-    def find() -> dict[str, object]:
-        lines = (daemon.config.parent / "access.log").read_text().splitlines()
-        return next((record for record in map(json.loads, lines) if record["target"] == target), {})
-
-    return wait_until(find, what=f"{target} in the access log")
 
 
 def reset(client: socket.socket) -> None:
