@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from wsgiproxy.config import schema
 from wsgiproxy.config.address import AppAddress, HttpAddress, parse_backend_address
 from wsgiproxy.config.kinds import Block
+from wsgiproxy.config.values import parse_status_range
 from wsgiproxy.http1.headers import is_forbidden_trailer
 
 Contradiction = tuple[str, str]
@@ -19,6 +20,8 @@ Contradiction = tuple[str, str]
 _OWN_FIELDS = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
 _PLAIN_ROUTE = schema.Route()
 _PLAIN_LIMITS = schema.Limits()
+_PLAIN_CHECK = schema.HealthCheck()
+_PLAIN_OUTLIERS = schema.Outliers()
 _NO_BODY = (204, 304)  # RFC 9110 15.3.5, 15.4.5
 
 
@@ -30,7 +33,9 @@ def contradictions(block: Block) -> Iterator[Contradiction]:
         case schema.Pool():
             yield from _of_pool(block)
         case schema.HealthCheck():
-            yield from _of_headers(block.headers, {*_OWN_FIELDS, "host"})
+            yield from _of_health_check(block)
+        case schema.Outliers():
+            yield from _of_outliers(block)
         case schema.Match():
             yield from _of_headers(block.headers, ())
         case schema.Respond():
@@ -65,8 +70,35 @@ def _of_pool(block: schema.Pool) -> Iterator[Contradiction]:
         yield "hash_on", f"does nothing beside balance: {block.balance}; it goes with hash only"
     if block.balance == "first" and block.slow_start is not None:
         yield "slow_start", "does nothing beside balance: first, which goes by the order alone"
+    if (
+        block.health_check is not None
+        and block.health_check.port is not None
+        and not any(isinstance(address, HttpAddress) for address in addresses)
+    ):
+        yield "health_check.port", "does nothing here: none of the backends has an address with a port"
     if block.proxy_protocol is not None and all(isinstance(address, AppAddress) for address in addresses):
         yield "proxy_protocol", "does nothing here: applications of this process have no connection to begin"
+
+
+def _of_health_check(block: schema.HealthCheck) -> Iterator[Contradiction]:
+    yield from _of_headers(block.headers, {*_OWN_FIELDS, "host"})
+    if block.expected_body is not None and block.method == "HEAD":
+        yield "expected_body", "does nothing beside method: HEAD, which is answered without a body"
+    if block.kind == "tcp":
+        for key in ("expected_body", "drain_on_404"):
+            if getattr(block, key) != getattr(_PLAIN_CHECK, key):
+                yield key, "does nothing beside kind: tcp, which asks for no answer"
+    if block.drain_on_404 and any(low <= 404 <= high for low, high in map(parse_status_range, block.expected_statuses)):
+        yield "drain_on_404", "404 is among expected_statuses: it cannot mean healthy and drain"
+
+
+def _of_outliers(block: schema.Outliers) -> Iterator[Contradiction]:
+    if not block.failure_percent:
+        for key in ("window", "minimum_requests"):
+            if getattr(block, key) != getattr(_PLAIN_OUTLIERS, key):
+                yield key, "does nothing without failure_percent"
+    if block.base_ejection_time > block.max_ejection_time:
+        yield "base_ejection_time", f"must not be more than max_ejection_time ({block.max_ejection_time:g} s)"
 
 
 def _of_headers(names: Iterable[str], own: Iterable[str]) -> Iterator[Contradiction]:

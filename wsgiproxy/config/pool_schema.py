@@ -18,6 +18,8 @@ from wsgiproxy.config.kinds import (
     HeaderName,
     HeaderValue,
     Host,
+    Port,
+    Regex,
     Size,
     StatusRange,
     Target,
@@ -52,7 +54,11 @@ class Backend(Block, frozen=True):
 
 
 class HealthCheck(Block, frozen=True):
-    """Active checks of each backend of a pool, on a clock."""
+    """Active checks of each backend of a pool, on a clock.
+
+    An answer 503 with `X-Maintenance: drain` drains the backend instead of failing it, at once, until the next good
+    check: it gets no new work.
+    """
 
     kind: Annotated[
         Literal["http", "tcp"],
@@ -68,11 +74,35 @@ class HealthCheck(Block, frozen=True):
     expected_statuses: Annotated[
         tuple[StatusRange, ...], Meta(min_length=1, description='Healthy answers: `"200"` or ranges `"200-399"`.')
     ] = ("200-399",)
+    expected_body: Annotated[
+        Regex | None,
+        Meta(description="A regular expression to be found in the first 64 KiB of a healthy answer's body, as UTF-8."),
+    ] = None
+    drain_on_404: Annotated[
+        bool, Meta(description="Whether 404 drains a backend, too, instead of failing it (HAProxy disable-on-404).")
+    ] = False
+    port: Annotated[
+        Port | None, Meta(description="Check this port of `http://` and `https://` backends; their own by default.")
+    ] = None
+    initial: Annotated[
+        Literal["checking", "healthy"],
+        Meta(
+            description="`checking`: a backend that a reload adds to others gets no work before its first good check. "
+            "At the daemon's start, or where a reload leaves no other backend ready, those not checked yet work while "
+            "none is known to be healthy. `healthy`: work at once, until checks fail (HAProxy init-state up)."
+        ),
+    ] = "checking"
     interval: Annotated[Duration, Meta(gt=0, description="Between two checks of one backend (nginx Plus: 5s).")] = 5.0
+    interval_unhealthy: Annotated[
+        Annotated[Duration, Meta(gt=0)] | None,
+        Meta(description="The same while it is unhealthy; `interval` by default (HAProxy downinter)."),
+    ] = None
     jitter: Annotated[
         float, Meta(ge=0, le=1, description="Share of the interval by which each check is moved at random.")
     ] = 0.1
-    timeout: Annotated[Duration, Meta(gt=0, description="For one check, from connect to the head of the answer.")] = 2.0
+    timeout: Annotated[
+        Duration, Meta(gt=0, description="For one check, from connect to the last byte that is looked at.")
+    ] = 2.0
     healthy_threshold: Annotated[
         int, Meta(ge=1, description="Good checks in a row that make an unhealthy backend healthy (HAProxy rise: 2).")
     ] = 2
@@ -134,8 +164,18 @@ class Outliers(Block, frozen=True):
         int, Meta(ge=0, description="Attempts in a row without a whole answer, by the backend's fault; 0: not counted.")
     ] = 5
     consecutive_5xx: Annotated[
-        int, Meta(ge=0, description="Answers in a row with a 5xx status; 0: not counted (Envoy: 5).")
+        int, Meta(ge=0, description="Answers in a row with a 5xx status but 501 and 505; 0: not counted (Envoy: 5).")
     ] = 0
+    failure_percent: Annotated[
+        int,
+        Meta(
+            ge=0, le=100, description="Of its attempts, without a whole answer or with a 5xx; 0: not counted (Envoy)."
+        ),
+    ] = 0
+    window: Annotated[Duration, Meta(gt=0, description="In which `failure_percent` looks at attempts.")] = 10.0
+    minimum_requests: Annotated[
+        int, Meta(ge=1, description="Attempts in the window before `failure_percent` says anything (Envoy: 50).")
+    ] = 50
     base_ejection_time: Annotated[
         Duration, Meta(gt=0, description="The first time; the second time twice as long, and so on (nginx: 10s).")
     ] = 10.0

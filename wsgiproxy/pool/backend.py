@@ -13,10 +13,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from math import inf
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from wsgiproxy.config import schema
 from wsgiproxy.pool.budget import RetryBudget
+from wsgiproxy.pool.failure_window import FailureWindow
 from wsgiproxy.pool.hashing import digest
 from wsgiproxy.transport.choose import choose_driver
 from wsgiproxy.transport.stream import Driver
@@ -24,20 +25,49 @@ from wsgiproxy.upstream.messages import Upstream
 
 SHARE = 100  # units of work for a weight of 1: fine enough for the first percent of a slow start
 AdminState = Literal["ready", "drain", "maint"]
-Health = Literal["checking", "healthy", "unhealthy"]
+Health = Literal["checking", "healthy", "draining", "unhealthy"]  # draining: well, and asks for no new work
+Verdict = Literal["good", "drain", "bad"]
+KEPT_RESULTS = 10  # of checks, for who wants to know why (HAProxy shows the last one)
+
+
+class CheckResult(NamedTuple):
+    """One check: the instant of the roster's clock at its end, what it found, and how long it took, in seconds.
+
+    ``reason`` says why it was not good; it is empty for a good one.
+    """
+
+    at: float
+    verdict: Verdict
+    seconds: float
+    reason: str
+
+
+class HealthReport(NamedTuple):
+    """What a backend's checks have found.
+
+    ``health`` is so since the instant ``changed_at`` (0: from the beginning); ``alike`` is how many checks in a row
+    found what the last one did, ``streak`` how many in a row contradict ``health``. ``results`` are the last
+    ``KEPT_RESULTS``, the latest one last.
+    """
+
+    health: Health
+    changed_at: float
+    alike: int
+    streak: int
+    results: tuple[CheckResult, ...]
 
 
 class Roster:
     """What the generations of one pool share: the lock, clock, chance, how to wait, its queue, retries and two numbers.
 
     ``changes`` grows with each change of a backend's availability, ``requests`` with each request, retries not counted.
-    ``backends`` and ``slow_start`` are the latest generation's: an older one may still be asked for a backend, and must
-    not work out who is due by what it knows itself.
+    ``backends``, ``outliers`` and ``slow_start`` are the latest generation's: an older one may still be asked for a
+    backend, or told of a failure, and must not work out who is due by what it knows itself.
     """
 
     __slots__ = (
-        "backends", "budget", "chance", "changes", "clock", "driver", "lock", "panics", "ramped_at", "ramping",
-        "requests", "returns_at", "slow_start", "waiting",
+        "backends", "budget", "chance", "changes", "clock", "driver", "lock", "outliers", "panics", "ramped_at",
+        "ramping", "requests", "returns_at", "slow_start", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +81,7 @@ class Roster:
         self.clock = clock
         self.chance = chance  # at least 0, below 1
         self.backends: tuple[Backend, ...] = ()
+        self.outliers: schema.Outliers | None = None
         self.slow_start: schema.SlowStart | None = None
         self.lock = threading.Lock()
         self.waiting: deque[Any] = deque()  # of ``queue.Waiter``, who came first in front
@@ -70,10 +101,11 @@ class Backend:
         "added",
         "address",
         "admin_state",
+        "alike",
+        "awaited",
         "backup",
-        "check_reason",
+        "changed_at",
         "checked",
-        "checked_at",
         "current_weight",
         "ejected_at",
         "ejected_until",
@@ -88,8 +120,10 @@ class Backend:
         "picked",
         "pool_name",
         "priority",
+        "prober",
         "ramp_from",
         "requests",
+        "results",
         "roster",
         "seed",
         "server_errors",
@@ -97,6 +131,7 @@ class Backend:
         "streak",
         "upstream",
         "weight",
+        "window",
     )  # fmt: skip
 
     def __init__(self, pool_name: str, address: str, upstream: Upstream, roster: Roster, health: Health) -> None:
@@ -105,6 +140,7 @@ class Backend:
         self.address = address
         self.seed = digest(address)  # of the waits for keys, see ``hashing``
         self.upstream = upstream
+        self.prober = upstream  # what checks are made with
         self.roster = roster
         self.weight = 1
         self.share = SHARE  # of the work: the weight times SHARE, less for a while after ramp_from
@@ -115,15 +151,18 @@ class Backend:
         self.max_in_flight = 0  # 0: as many as come
         self.admin_state: AdminState = "ready"
         self.health: Health = health
+        self.awaited = False  # no work before its first check
         self.checked = health == "checking"  # health checks are made
+        self.changed_at = 0.0  # when health changed last
         self.streak = 0  # checks in a row that contradict ``health``
-        self.check_reason = ""  # of the last check: why it was bad; empty for a good one
-        self.checked_at = 0.0  # time.monotonic(); 0: never
+        self.alike = 0  # checks in a row that found what the last one did
+        self.results: tuple[CheckResult, ...] = ()  # the last ones, the latest one last
         self.in_flight = 0
         self.requests = 0  # attempts sent here
         self.failures = 0  # attempts that failed by this backend's fault
         self.gateway_failures = 0  # in a row
         self.server_errors = 0  # answers with a 5xx status in a row
+        self.window: FailureWindow | None = None  # where the share of failures counts
         self.ejections = 0  # how often in the recent past
         self.ejected_at = -inf  # the last time, a time.monotonic() instant
         self.ejected_until = 0.0  # 0: it is not ejected
@@ -147,13 +186,19 @@ class Backend:
 
     @property
     def fit(self) -> bool:
-        """Whether it is ready, has a weight, and is not known to be bad by its checks."""
+        """Whether it is one of those that work, and is not known to be bad by its checks."""
         return self.works and self.health != "unhealthy"
 
     @property
     def works(self) -> bool:
-        """Whether it is ready and has a weight."""
-        return self.admin_state == "ready" and self.weight > 0
+        """Whether it is ready, has a weight, does not ask to be drained, and does not wait for its first check."""
+        return self.admin_state == "ready" and self.weight > 0 and self.health != "draining" and not self.awaited
+
+    @property
+    def draining(self) -> bool:
+        """Whether it gets no new work, yet may go on with what must stay with it: by its operator's or its own wish."""
+        by_wish = self.health == "draining" and self.admin_state == "ready"
+        return by_wish or (self.admin_state == "drain" and self.health != "unhealthy")
 
     @property
     def full(self) -> bool:
@@ -170,35 +215,74 @@ class Backend:
     def take_back(self) -> None:
         """End an ejection; called under the lock."""
         self.ejected_until = 0.0
-        self.gateway_failures = self.server_errors = 0
+        self.forget_failures()
         self.roster.changes += 1
         self.start_slowly()
 
-    def record_check(
-        self, reason: str, healthy_threshold: int, unhealthy_threshold: int, now: float | None = None
-    ) -> bool:
-        """Take in the result of a check, ``reason`` being empty for a good one; whether ``health`` changed.
+    def forget_failures(self) -> None:
+        """Count failures of real requests from now on; called under the lock."""
+        self.gateway_failures = self.server_errors = 0
+        if self.window is not None:
+            self.window.clear()
 
-        The first result decides; after that it takes a streak of contrary results (HAProxy's rise and fall).
+    def record_check(
+        self,
+        reason: str,
+        healthy_threshold: int,
+        unhealthy_threshold: int,
+        *,
+        drains: bool = False,
+        seconds: float = 0.0,
+    ) -> bool:
+        """Take in the result of a check, which took so long; whether ``health`` changed.
+
+        ``reason`` says why it is not good; ``drains`` that the backend asks for no new work. The first result decides;
+        after that it takes a streak of contrary results (HAProxy's rise and fall) to be unhealthy, or no longer so. To
+        drain and to return from that is the backend's own decision, which counts at once.
         """
-        good = not reason
+        verdict: Verdict = "good" if not reason else "drain" if drains else "bad"
         with self.roster.lock:
             if not self.checked:
                 return False  # taken off while this one was under way: nothing would ever correct it
-            self.check_reason = reason
-            self.checked_at = time.monotonic() if now is None else now
-            if good and self.ejected_until:
+            now = self.roster.clock()
+            self.alike = self.alike + 1 if self.results and self.results[-1].verdict == verdict else 1
+            self.results = (*self.results[1 - KEPT_RESULTS :], CheckResult(now, verdict, seconds, reason))
+            if verdict == "good" and self.ejected_until:
                 self.take_back()  # Envoy: successful_active_health_check_uneject_host
-            if good == (self.health == "healthy") and self.health != "checking":
-                self.streak = 0
+            old, new = self.health, self._judge(verdict, healthy_threshold, unhealthy_threshold)
+            if new == old:
                 return False
-            self.streak += 1
-            threshold = healthy_threshold if good else unhealthy_threshold
-            if self.health != "checking" and self.streak < threshold:
-                return False
-            if good and (self.added or self.health == "unhealthy"):
+            if new == "healthy" and (self.added or old != "checking"):
                 self.start_slowly()
-            self.health = "healthy" if good else "unhealthy"
+            self.health = new
+            self.awaited = False
+            self.changed_at = now
             self.streak = 0
             self.roster.changes += 1
             return True
+
+    def health_report(self) -> HealthReport:
+        """What its checks have found, of one moment."""
+        with self.roster.lock:
+            return HealthReport(self.health, self.changed_at, self.alike, self.streak, self.results)
+
+    def stop_checks(self) -> bool:
+        """It is checked no more, and counts as healthy from now on; whether it did not before. Under the lock."""
+        changed = self.health != "healthy"
+        if changed:
+            self.changed_at = self.roster.clock()
+        self.health = "healthy"
+        self.checked = self.awaited = False
+        self.streak = self.alike = 0
+        self.results = ()
+        return changed
+
+    def _judge(self, verdict: Verdict, healthy_threshold: int, unhealthy_threshold: int) -> Health:
+        """The health after one more check."""
+        bad, was_bad = verdict == "bad", self.health == "unhealthy"
+        meant: Health = "unhealthy" if bad else "healthy" if verdict == "good" else "draining"
+        if bad == was_bad or self.health == "checking":
+            self.streak = 0
+            return meant
+        self.streak += 1
+        return meant if self.streak >= (unhealthy_threshold if bad else healthy_threshold) else self.health

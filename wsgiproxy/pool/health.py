@@ -2,14 +2,15 @@
 
 The rule of the room: a probe that hangs delays no other; what a result means is ``Backend.record_check``'s to say; a
 change of state is logged once, with its reason. A checker outlives reloads: backends that stay go on being checked on
-their old clock, so that editing a file causes no burst of probes.
+their old clock, so that editing a file causes no burst of probes. Waits are the driver's; instants and chance are those
+of the pool's ``Roster``: whoever has other ones there can run the checks in a time of their own.
 """
 
 from __future__ import annotations
 
 import logging
-import random
-from collections.abc import Callable
+import re
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from wsgiproxy.config import schema
@@ -20,9 +21,11 @@ from wsgiproxy.pool.backend import Backend
 from wsgiproxy.pool.pool import Pool
 from wsgiproxy.pool.queue import serve
 from wsgiproxy.transport.stream import Driver
-from wsgiproxy.upstream.messages import UpstreamRequest
+from wsgiproxy.upstream.messages import ResponseBody, UpstreamRequest, UpstreamResponse
 
 USER_AGENT = "wsgiproxy-health"
+MAX_BODY = 64 * 1024  # bytes of an answer that are looked at (nginx Plus: 256k)
+MAINTENANCE = "x-maintenance"  # the field of a 503 whose value "drain" asks for no new work
 
 _log = logging.getLogger("wsgiproxy.health")
 
@@ -30,10 +33,9 @@ _log = logging.getLogger("wsgiproxy.health")
 class HealthChecker:
     """The checks of one pool's backends. One thread or greenlet calls ``update`` and ``stop``."""
 
-    def __init__(self, driver: Driver, uniform: Callable[[float, float], float] = random.uniform) -> None:
-        """``uniform(a, b)`` is where the jitter comes from."""
+    def __init__(self, driver: Driver) -> None:
+        """``driver`` runs one loop for each backend, and makes the events that it waits with."""
         self._driver = driver
-        self._uniform = uniform
         self._block = schema.HealthCheck()
         self._loops: dict[Backend, _Loop] = {}
 
@@ -54,7 +56,7 @@ class HealthChecker:
                 loop.change(block)
         for backend in pool.backends:
             if backend not in self._loops:
-                loop = self._loops[backend] = _Loop(backend, block, self._driver, self._uniform)
+                loop = self._loops[backend] = _Loop(backend, block, self._driver)
                 self._driver.spawn(loop.run, f"health {backend.address}")
 
     def stop(self) -> None:
@@ -66,30 +68,25 @@ class HealthChecker:
 class _Loop:
     """One backend's checks."""
 
-    def __init__(
-        self,
-        backend: Backend,
-        block: schema.HealthCheck,
-        driver: Driver,
-        uniform: Callable[[float, float], float],
-    ) -> None:
+    def __init__(self, backend: Backend, block: schema.HealthCheck, driver: Driver) -> None:
         self._backend = backend
         self._block = block
         self._driver = driver
-        self._uniform = uniform
         self._wake = driver.event()
         self._stopped = False
 
     def run(self) -> None:
         """Check, wait, and so on until stopped."""
+        roster = self._backend.roster
         while not self._stopped:
             wake = self._wake  # taken before the block is read: a change after this line ends the wait below
             block = self._block
-            reason = probe(self._backend, block)
+            began_at = roster.clock()
+            finding = probe(self._backend, block)
             if not self._stopped:
-                if reason is not None:
-                    self._record(reason, block)
-                wake.wait(block.interval * (1 + self._uniform(-block.jitter, block.jitter)))
+                if finding is not None:
+                    self._record(finding, roster.clock() - began_at, block)
+                wake.wait(self._interval(block) * (1 + block.jitter * (2 * roster.chance() - 1)))
 
     def change(self, block: schema.HealthCheck) -> None:
         """Check by another block, now and from now on."""
@@ -102,44 +99,86 @@ class _Loop:
         self._stopped = True
         self._wake.set()
 
-    def _record(self, reason: str, block: schema.HealthCheck) -> None:
-        backend = self._backend
-        checking, ejected = backend.health == "checking", backend.ejected_until
-        if backend.record_check(reason, block.healthy_threshold, block.unhealthy_threshold):
-            count = 1 if checking else block.unhealthy_threshold if reason else block.healthy_threshold
-            streak = f"{count} {'bad' if reason else 'good'} check{'s in a row' if count > 1 else ''}"
+    def _interval(self, block: schema.HealthCheck) -> float:
+        unhealthy = self._backend.health == "unhealthy"
+        return block.interval_unhealthy if unhealthy and block.interval_unhealthy else block.interval
+
+    def _record(self, finding: Finding, seconds: float, block: schema.HealthCheck) -> None:
+        backend, reason = self._backend, finding.reason
+        ejected = backend.ejected_until
+        thresholds = block.healthy_threshold, block.unhealthy_threshold
+        if backend.record_check(reason, *thresholds, drains=finding.drains, seconds=seconds):
             because = f": {reason}" if reason else ""
-            level = logging.WARNING if reason else logging.INFO
+            kind = "good" if not reason else "drain" if finding.drains else "bad"
+            count = f"{backend.alike} {kind} check{'s in a row' if backend.alike > 1 else ''}"
+            level = logging.WARNING if backend.health == "unhealthy" else logging.INFO
             _log.log(
-                level, "pool %s: %s is %s%s (%s)", backend.pool_name, backend.address, backend.health, because, streak
+                level, "pool %s: %s is %s%s (%s)", backend.pool_name, backend.address, backend.health, because, count
             )
         if ejected and not backend.ejected_until:
             _log.info("pool %s: %s is no longer ejected (good check)", backend.pool_name, backend.address)
         serve(backend.roster)  # somebody may have waited for it
 
 
-def probe(backend: Backend, block: schema.HealthCheck) -> str | None:
-    """Check a backend once; why it is bad, or an empty text for a good one. Never raises.
+class Finding(NamedTuple):
+    """What a check found: why the backend is not well, empty for a good one, or asks to be drained instead."""
+
+    reason: str
+    drains: bool = False
+
+
+def probe(backend: Backend, block: schema.HealthCheck) -> Finding | None:
+    """Check a backend once. Never raises.
 
     None where the check could not be made for want of our own descriptors or memory, which says nothing of the backend.
     """
     try:
         if block.kind == "tcp":
-            backend.upstream.check_connect(block.timeout)
-            return ""
-        response = backend.upstream.send_probe(_probe_request(block), block.timeout)
-        response.body.close()
+            backend.prober.check_connect(block.timeout)
+            return Finding("")
+        response = backend.prober.send_probe(_probe_request(block), block.timeout)
+        try:
+            return _judge(response, block)
+        finally:
+            response.body.close()
     except OutOfResourcesError as error:
         _log.error("the check of %s could not be made: %s", backend.address, error)
         return None
     except ProxyError as error:
-        return f"{error.reason}: {error}"
+        return Finding(f"{error.reason}: {error}")
     except Exception as error:  # noqa: BLE001 - a defect of ours must not end the checks, and must be seen
         _log.exception("the check of %s failed by a defect of ours", backend.address)
-        return f"internal_error: {error}"
-    if any(low <= response.status <= high for low, high in map(parse_status_range, block.expected_statuses)):
-        return ""
-    return f"status {response.status}"
+        return Finding(f"internal_error: {error}")
+
+
+def _judge(response: UpstreamResponse, block: schema.HealthCheck) -> Finding:
+    """What an answer means; reads of its body no more than it must."""
+    status = response.status
+    if status == 503 and _asks_to_drain(response):
+        return Finding("status 503 with X-Maintenance: drain", drains=True)
+    if status == 404 and block.drain_on_404:
+        return Finding("status 404", drains=True)
+    if not any(low <= status <= high for low, high in map(parse_status_range, block.expected_statuses)):
+        return Finding(f"status {status}")
+    if block.expected_body is not None:
+        data = _read(response.body)
+        if re.search(block.expected_body, data.decode("utf-8", "replace")) is None:
+            return Finding(f"the first {len(data)} bytes of the body do not match expected_body")
+    return Finding("")
+
+
+def _asks_to_drain(response: UpstreamResponse) -> bool:
+    return any(name.lower() == MAINTENANCE and value.strip().lower() == "drain" for name, value in response.fields)
+
+
+def _read(body: ResponseBody) -> bytes:
+    """The body's beginning, up to ``MAX_BODY`` bytes."""
+    data = bytearray()
+    for piece in body:
+        data += piece[: MAX_BODY - len(data)]
+        if len(data) == MAX_BODY:
+            break
+    return bytes(data)
 
 
 def _probe_request(block: schema.HealthCheck) -> UpstreamRequest:

@@ -8,7 +8,7 @@ from wsgiproxy.pool.backend cimport Backend, Roster
 cdef class Lease:
     cdef public Pool _pool
     cdef public Backend backend
-    cdef public bint _good, _released, gamble
+    cdef public bint _bad, _good, _released, gamble
     cdef public double taken_at, waited
 
     cpdef release(self, bint failed=*)

@@ -16,7 +16,14 @@ from wsgiproxy.config.values import parse_hash_on, parse_status_range
 from wsgiproxy.errors import NoBackendError, PoolFullError, QueueTimeout
 from wsgiproxy.pool.backend import SHARE, Backend, Roster
 from wsgiproxy.pool.balance import bounded_hash, make_pick, note_latency
-from wsgiproxy.pool.outlier import end_ejections, next_return, note_failure, note_server_error
+from wsgiproxy.pool.outlier import (
+    CLIENTS_FAULT,
+    end_ejections,
+    next_return,
+    note_failure,
+    note_server_error,
+    note_share,
+)
 from wsgiproxy.pool.queue import Waiter, hand_out, serve
 from wsgiproxy.pool.slow_start import ramped
 from wsgiproxy.pool.tiers import Tier, sort_into_tiers
@@ -30,12 +37,13 @@ _log = logging.getLogger("wsgiproxy.pool")
 class Lease:
     """The right to use a backend for one attempt; ``release`` gives it back."""
 
-    __slots__ = ("_good", "_pool", "_released", "backend", "gamble", "taken_at", "waited")
+    __slots__ = ("_bad", "_good", "_pool", "_released", "backend", "gamble", "taken_at", "waited")
 
     def __init__(self, pool: Pool, backend: Backend) -> None:
         self._pool = pool
         self.backend = backend
-        self._good = False  # the head of the answer was no 5xx
+        self._good = False  # the head of the answer was no 5xx, or one by the client's fault
+        self._bad = False  # it was another 5xx
         self._released = False
         self.gamble = False  # the backend was known to be bad: the pool panics
         self.taken_at = 0.0  # where the balance wants to know how long answers take
@@ -58,15 +66,18 @@ class Lease:
             self._pool.note_failure(backend)
         elif self._good and (backend.gateway_failures or backend.server_errors):
             backend.gateway_failures = backend.server_errors = 0
+        if backend.window is not None and (failed or self._good or self._bad):
+            self._pool.note_share(backend, failed or self._bad)
         if backend.roster.waiting:
             serve(backend.roster)
 
     def answered(self, status: int) -> None:
         """The head of an answer has come, with this status."""
-        self._good = status < 500
+        self._good = status < 500 or status in CLIENTS_FAULT
         if self.taken_at:
             self._note_latency(status >= 500)
-        if status >= 500:
+        if not self._good:
+            self._bad = True
             self._pool.note_server_error(self.backend)
 
     def stop_clock(self) -> None:
@@ -199,6 +210,16 @@ class Pool:
             ejected = self._note(note_server_error, backend)
         self._tell(backend, ejected)
 
+    def note_share(self, backend: Backend, failed: bool) -> None:
+        """An attempt is over, by the backend's fault or well, and the share of those that failed counts."""
+        ejected = ""
+        with self._roster.lock:
+            if backend.window is not None:
+                backend.window.note(failed, self._roster.clock())
+                if failed:
+                    ejected = self._note(note_share, backend)
+        self._tell(backend, ejected)
+
     def may_retry(self, lease: Lease, tried: Collection[Backend]) -> bool:
         """Whether one more attempt at the request of this lease is within the pool's means; if so, it counts.
 
@@ -241,10 +262,11 @@ class Pool:
         return lease
 
     def _note(self, note: Callable[[Backend, Sequence[Backend], schema.Outliers, float], str], backend: Backend) -> str:
-        block, roster = self.block.outliers, self._roster
-        if block is None:
+        roster = self._roster
+        block = roster.outliers
+        if block is None or backend not in roster.backends:
             return ""
-        ejected = note(backend, self.backends, block, roster.clock())
+        ejected = note(backend, roster.backends, block, roster.clock())
         if ejected:
             roster.changes += 1
             roster.returns_at = next_return(roster.backends)
@@ -316,4 +338,4 @@ class Pool:
     def _retry_after(self) -> int:
         """Whole seconds until a check may have found a backend again."""
         check = self.block.health_check
-        return 1 if check is None else max(1, math.ceil(check.interval))
+        return 1 if check is None else max(1, math.ceil(check.interval_unhealthy or check.interval))

@@ -7,21 +7,31 @@ backends that stay their new weights and rules. Closing what is gone is the call
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 from wsgiproxy.config import schema
 from wsgiproxy.config.address import BackendAddress, HttpAddress, parse_backend_address
 from wsgiproxy.pool.backend import SHARE, Backend, Health, Roster
+from wsgiproxy.pool.outlier import settle
 from wsgiproxy.pool.pool import Pool
 from wsgiproxy.pool.queue import serve
 from wsgiproxy.routing.table import Route, RoutingTable
 from wsgiproxy.upstream.messages import Upstream
 
 MakeUpstream = Callable[[str], Upstream]
-Renewed = list[tuple[Backend, Upstream]]  # backends that stay, and the upstreams that they will have
 
 _NONE: Mapping[str, MakeUpstream] = MappingProxyType({})
+_log = logging.getLogger("wsgiproxy.pool")
+
+
+class _Upstreams(NamedTuple):
+    """What backends will have once nothing can fail any more."""
+
+    renewed: dict[Backend, Upstream]  # for those that stay
+    probers: dict[Backend, Upstream]  # for those that are checked at another port
 
 
 def build_table(
@@ -39,21 +49,23 @@ def build_table(
     that stay get new ones, too. ``make_roster()`` makes what the generations of a new pool will share.
     """
     made: list[Upstream] = []
-    renewed: Renewed = []
+    upstreams = _Upstreams({}, {})
 
     def make(pool: str, text: str, address: BackendAddress) -> Upstream:
         made.append((make_secure[pool] if is_secure(address) else make_upstream)(text))
         return made[-1]
 
     try:
-        table = _build(config, previous, make, make_roster, renew, renewed)
+        table = _build(config, previous, make, make_roster, renew, upstreams)
     except BaseException:
         for upstream in made:
             upstream.close()
         raise
-    for backend, upstream in renewed:
+    for backend, upstream in upstreams.renewed.items():
         backend.upstream = upstream
     for pool in table.pools.values():
+        for backend in pool.backends:
+            backend.prober = upstreams.probers.get(backend, backend.upstream)
         _settle(pool)
     return table
 
@@ -69,16 +81,16 @@ def _build(
     make: Callable[[str, str, BackendAddress], Upstream],
     make_roster: Callable[[], Roster],
     renew: frozenset[str],
-    renewed: Renewed,
+    upstreams: _Upstreams,
 ) -> RoutingTable:
-    """The table, with nothing that lives changed yet; ``renewed`` is told what is to be changed then."""
+    """The table, with nothing that lives changed yet; ``upstreams`` is told what is to be changed then."""
     living = {} if previous is None else previous.pools
     pools = {}
     for name, pool_block in config.pools.items():
         old = living.get(name)
         roster = make_roster() if old is None else old.roster
-        renewed_here = renewed if name in renew else None
-        pools[name] = _build_pool(name, pool_block, old, roster, functools.partial(make, name), renewed_here)
+        makes = functools.partial(make, name)
+        pools[name] = _build_pool(name, pool_block, old, roster, makes, name in renew, upstreams)
     routes = []
     for index, block in enumerate(config.routes):
         pool = None if block.pool is None else pools[block.pool]
@@ -93,22 +105,28 @@ def _build_pool(
     previous: Pool | None,
     roster: Roster,
     make: Callable[[str, BackendAddress], Upstream],
-    renewed: Renewed | None,
+    renew: bool,
+    upstreams: _Upstreams,
 ) -> Pool:
     """A pool with the backends that it had, as far as they are still named, and new ones."""
+    check = block.health_check
     living = {} if previous is None else {backend.address: backend for backend in previous.backends}
     backends = []
     for entry in block.backends:
         address = parse_backend_address(entry.address)
         backend = living.get(str(address))
         if backend is None:
-            health: Health = "healthy" if block.health_check is None else "checking"
+            health: Health = "healthy" if check is None else check.initial
             backend = Backend(name, str(address), make(entry.address, address), roster, health)
             backend.added = previous is not None
-        elif renewed is not None and is_secure(address):
-            upstream = make(entry.address, address)
+            backend.awaited = backend.added and health == "checking"
+        elif renew and is_secure(address):
+            upstreams.renewed[backend] = upstream = make(entry.address, address)
             upstream.configure(block)  # before any thread can find it: it must not go without a PROXY header once
-            renewed.append((backend, upstream))
+        if check is not None and check.port is not None and isinstance(address, HttpAddress):
+            other = address._replace(port=check.port)
+            upstreams.probers[backend] = prober = make(str(other), other)
+            prober.configure(block)
         backends.append(backend)
     return Pool(name, block, tuple(backends), roster)
 
@@ -120,8 +138,10 @@ def _settle(pool: Pool) -> None:
     backend.
     """
     entries, roster = pool.block.backends, pool.roster
+    told: list[tuple[Backend, str]] = []
     with roster.lock:
         roster.backends, roster.slow_start = pool.backends, pool.block.slow_start
+        roster.outliers = pool.block.outliers
         if any(backend.weight != entry.weight for backend, entry in zip(pool.backends, entries, strict=True)):
             for backend in pool.backends:
                 backend.current_weight = 0
@@ -135,15 +155,20 @@ def _settle(pool: Pool) -> None:
             backend.backup = entry.backup
             backend.max_in_flight = entry.max_in_flight or 0
             backend.admin_state = entry.admin_state
-            backend.checked = pool.block.health_check is not None
-            if not backend.checked:
-                backend.health = "healthy"
-                backend.streak = 0
-                backend.check_reason = ""
+            if pool.block.health_check is not None:
+                backend.checked = True
+            elif backend.stop_checks():
+                told.append((backend, "counts as healthy: it is no longer checked"))
+        if not any(backend.works for backend in pool.backends):
+            for backend in pool.backends:
+                backend.awaited = False  # better not checked yet than nobody
+        told += [(backend, "is no longer ejected (reload)") for backend in settle(pool.backends, pool.block.outliers)]
         roster.changes += 1
         roster.ramped_at = 0.0  # the shares of those that start slowly have been reset
         for waiter in roster.waiting:
             waiter.take = pool.take
     serve(roster)
+    for backend, what in told:
+        _log.info("pool %s: %s %s", pool.name, backend.address, what)
     for backend in pool.backends:
         backend.upstream.configure(pool.block)

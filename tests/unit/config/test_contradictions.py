@@ -16,6 +16,7 @@ from wsgiproxy.config.schema import (
     HealthCheck,
     Limits,
     Match,
+    Outliers,
     PathMatch,
     Pool,
     Redirect,
@@ -69,6 +70,46 @@ def test_a_check_names_its_host_in_its_own_key() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("check", "contradiction"),
+    [
+        (
+            HealthCheck(method="HEAD", expected_body="up"),
+            ("expected_body", "does nothing beside method: HEAD, which is answered without a body"),
+        ),
+        (
+            HealthCheck(kind="tcp", expected_body="up"),
+            ("expected_body", "does nothing beside kind: tcp, which asks for no answer"),
+        ),
+        (
+            HealthCheck(kind="tcp", drain_on_404=True),
+            ("drain_on_404", "does nothing beside kind: tcp, which asks for no answer"),
+        ),
+        (
+            HealthCheck(expected_statuses=("200", "400-499"), drain_on_404=True),
+            ("drain_on_404", "404 is among expected_statuses: it cannot mean healthy and drain"),
+        ),
+    ],
+)
+def test_a_check_looks_at_what_there_is_and_each_status_means_one_thing(
+    check: HealthCheck, contradiction: tuple[str, str]
+) -> None:
+    assert list(contradictions(check)) == [contradiction]
+
+
+@pytest.mark.parametrize("more", [{"window": 5.0}, {"minimum_requests": 10}])
+def test_a_window_is_for_a_share_of_failures(more: dict[str, Any]) -> None:
+    (key,) = more
+    assert list(contradictions(Outliers(**more))) == [(key, "does nothing without failure_percent")]
+    assert list(contradictions(Outliers(failure_percent=50, **more))) == []
+
+
+def test_the_first_ejection_is_no_longer_than_the_longest() -> None:
+    problem = "must not be more than max_ejection_time (300 s)"
+    assert list(contradictions(Outliers(base_ejection_time=301.0))) == [("base_ejection_time", problem)]
+    assert list(contradictions(Outliers(base_ejection_time=301.0, max_ejection_time=301.0))) == []
+
+
 @pytest.mark.parametrize("status", [204, 304])
 def test_an_answer_that_has_no_body_is_given_none(status: int) -> None:
     assert list(contradictions(Respond(status=status, body="x"))) == [
@@ -96,6 +137,13 @@ def test_tls_is_for_backends_that_speak_it() -> None:
 def test_an_authority_is_not_asked_where_nothing_is_verified() -> None:
     mistaken = pool("https://a", tls=BackendTls(verify=False, ca="/ca.pem"))
     assert list(contradictions(mistaken)) == [("tls.ca", "does nothing beside verify: false")]
+
+
+def test_only_an_address_with_a_port_can_be_checked_at_another_one() -> None:
+    problem = "does nothing here: none of the backends has an address with a port"
+    check = HealthCheck(port=9000)
+    assert list(contradictions(pool("unix:/a", "app:b", health_check=check))) == [("health_check.port", problem)]
+    assert list(contradictions(pool("unix:/a", "https://b", health_check=check))) == []
 
 
 def test_a_proxy_header_begins_a_connection() -> None:

@@ -239,6 +239,19 @@ pools:
             "1:60: pools.web.health_check.host: must not be empty",
         ),
         (
+            "pools: {web: {backends: ['http://h'], health_check: {expected_body: 'up('}}}",
+            '1:69: pools.web.health_check.expected_body: bad regular expression "up(": '
+            "missing ), unterminated subpattern at position 2",
+        ),
+        (
+            "pools: {web: {backends: ['http://h'], health_check: {initial: up}}}",
+            '1:63: pools.web.health_check.initial: unknown value "up"; expected one of checking, healthy',
+        ),
+        (
+            "pools: {web: {backends: ['unix:/h'], health_check: {port: 9000}}}",
+            "1:59: pools.web.health_check.port: does nothing here: none of the backends has an address with a port",
+        ),
+        (
             'pools: {"a\\nb": {backends: ["http://h"]}}',
             '1:9: pools: "a\\nb" is not a name: it needs printable characters, and no spaces around them',
         ),

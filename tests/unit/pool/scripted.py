@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from wsgiproxy.config import schema
+from wsgiproxy.http1.message import Fields
 from wsgiproxy.pool.pool import Pool
 from wsgiproxy.routing.build import build_table
 from wsgiproxy.routing.table import RoutingTable
@@ -12,16 +13,22 @@ from wsgiproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 
 
 class ScriptedBody:
-    """An empty body that knows whether it was closed."""
+    """A body of some pieces that knows whether it was closed, and how many were asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, pieces: Iterable[bytes | Exception] = ()) -> None:
         self.closed = False
+        self.taken = 0
+        self._pieces = iter(pieces)
 
     def __iter__(self) -> ScriptedBody:
         return self
 
     def __next__(self) -> bytes:
-        raise StopIteration
+        piece = next(self._pieces)
+        self.taken += 1
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
 
     def is_ready(self) -> bool:
         return True
@@ -39,6 +46,8 @@ class ScriptedUpstream:
     def __init__(self, address: str) -> None:
         self.address = address
         self.answer: int | Exception | Callable[[], int] = 200
+        self.fields: Fields = []
+        self.pieces: Iterable[bytes | Exception] = ()
         self.probes: list[tuple[UpstreamRequest, float]] = []
         self.connects: list[float] = []
         self.bodies: list[ScriptedBody] = []
@@ -51,8 +60,8 @@ class ScriptedUpstream:
     def send_probe(self, request: UpstreamRequest, timeout: float) -> UpstreamResponse:
         self.probes.append((request, timeout))
         status = self._answer()
-        self.bodies.append(ScriptedBody())
-        return UpstreamResponse(status, "", [], 0, self.bodies[-1])
+        self.bodies.append(ScriptedBody(self.pieces))
+        return UpstreamResponse(status, "", self.fields, None, self.bodies[-1])
 
     def check_connect(self, timeout: float) -> None:
         self.connects.append(timeout)

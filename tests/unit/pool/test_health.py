@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from tests.processes import wait_until
 from tests.unit.pool.scripted import CHECK, ScriptedUpstream, block, pool, table
 from wsgiproxy.config import schema
-from wsgiproxy.errors import ConnectError
+from wsgiproxy.errors import ConnectError, TruncatedBodyError
+from wsgiproxy.http1.message import Fields
 from wsgiproxy.pool.backend import Backend
-from wsgiproxy.pool.health import USER_AGENT, HealthChecker, probe
+from wsgiproxy.pool.health import MAX_BODY, USER_AGENT, Finding, HealthChecker, probe
 from wsgiproxy.transport.thread import ThreadDriver
 
 
@@ -56,10 +58,11 @@ def upstream_of(backend: Backend) -> ScriptedUpstream:
     return cast(ScriptedUpstream, backend.upstream)
 
 
-def run_checks(web_block: schema.Pool, script: list[int | Exception], uniform: float = 0.0) -> tuple[Backend, Ticks]:
+def run_checks(web_block: schema.Pool, script: list[int | Exception], chance: float = 0.5) -> tuple[Backend, Ticks]:
     """Run the loop of a pool's one backend, which answers its probes by the script and is then stopped."""
     web = table(web_block).pools["web"]
     (backend,) = web.backends
+    backend.roster.chance = lambda: chance
     upstream = upstream_of(backend)
     upstream.answer = script[0]
 
@@ -70,10 +73,18 @@ def run_checks(web_block: schema.Pool, script: list[int | Exception], uniform: f
             checker.stop()
 
     driver = Ticks(after_wait)
-    checker = HealthChecker(driver, lambda low, high: uniform * high)
+    checker = HealthChecker(driver)
     assert web_block.health_check is not None
     checker.update(web, web_block.health_check)
     return backend, driver
+
+
+def reason_of(backend: Backend, check: schema.HealthCheck) -> str:
+    """Why a check finds it bad; empty where it does not."""
+    finding = probe(backend, check)
+    assert finding is not None
+    assert not finding.drains
+    return finding.reason
 
 
 @pytest.mark.parametrize(
@@ -92,7 +103,7 @@ def test_a_status_in_the_ranges_is_well_and_an_error_is_not(
 ) -> None:
     (backend,) = pool("a").backends
     upstream_of(backend).answer = answer
-    assert (probe(backend, schema.HealthCheck(expected_statuses=statuses)) == "") is well
+    assert (reason_of(backend, schema.HealthCheck(expected_statuses=statuses)) == "") is well
     assert all(body.closed for body in upstream_of(backend).bodies)
 
 
@@ -113,7 +124,7 @@ def test_a_check_names_the_host_that_it_is_given() -> None:
 
 def test_a_tcp_check_only_connects() -> None:
     (backend,) = pool("a").backends
-    assert probe(backend, schema.HealthCheck(kind="tcp", timeout=0.5)) == ""
+    assert reason_of(backend, schema.HealthCheck(kind="tcp", timeout=0.5)) == ""
     assert (upstream_of(backend).connects, upstream_of(backend).probes) == ([0.5], [])
 
 
@@ -125,8 +136,8 @@ def test_the_first_check_comes_at_once_and_the_others_after_the_interval() -> No
 
 def test_jitter_moves_a_check_by_its_share_of_the_interval() -> None:
     check = schema.HealthCheck(interval=10.0, jitter=0.2)
-    assert run_checks(block("a", check=check), [200], uniform=1.0)[1].waits == [12.0]
-    assert run_checks(block("a", check=check), [200], uniform=-1.0)[1].waits == [8.0]
+    assert run_checks(block("a", check=check), [200], chance=1.0)[1].waits == [12.0]
+    assert run_checks(block("a", check=check), [200], chance=0.0)[1].waits == [8.0]
 
 
 def test_each_change_is_logged_once_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
@@ -204,3 +215,109 @@ def test_an_application_of_this_process_sees_the_decoded_path() -> None:
     (backend,) = pool("a").backends
     probe(backend, schema.HealthCheck(path="/up%20now?deep=1"))
     assert upstream_of(backend).probes[0][0].path_info == "/up now"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "reason"),
+    [
+        ([b'{"status": "up"}'], ""),
+        ([b'{"sta', b'tus":', b"  ", b'"up"}'], ""),
+        (["\u00fcber: status: up".encode()], ""),
+        ([b"\xff\xfe status up"], ""),
+        ([b'{"status": "down"}'], "the first 18 bytes of the body do not match expected_body"),
+        ([], "the first 0 bytes of the body do not match expected_body"),
+        ([b"x" * MAX_BODY + b"status up"], f"the first {MAX_BODY} bytes of the body do not match expected_body"),
+        ([b"x" * (MAX_BODY - 9), b"status up", b"more"], ""),
+        ([b"status up", TruncatedBodyError("cut")], "truncated_body: cut"),
+    ],
+)
+def test_a_body_must_match_where_that_is_asked_for(pieces: list[bytes | Exception], reason: str) -> None:
+    (backend,) = pool("a").backends
+    upstream_of(backend).pieces = pieces
+    assert reason_of(backend, schema.HealthCheck(expected_body=r'status[": ]+up')) == reason
+    assert upstream_of(backend).bodies[0].closed
+
+
+def test_no_more_of_a_body_is_read_than_is_looked_at() -> None:
+    (backend,) = pool("a").backends
+    upstream_of(backend).pieces = itertools.repeat(b"x" * 1000)
+    assert reason_of(backend, schema.HealthCheck()) == ""
+    assert reason_of(backend, schema.HealthCheck(expected_body="y"))
+    assert [body.taken for body in upstream_of(backend).bodies] == [0, MAX_BODY // 1000 + 1]
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "check", "finding"),
+    [
+        (503, [("X-Maintenance", "drain")], {}, Finding("status 503 with X-Maintenance: drain", drains=True)),
+        (503, [("x-maintenance", " Drain ")], {}, Finding("status 503 with X-Maintenance: drain", drains=True)),
+        (503, [("X-Maintenance", "soon")], {}, Finding("status 503")),
+        (503, [], {}, Finding("status 503")),
+        (500, [("X-Maintenance", "drain")], {}, Finding("status 500")),
+        (404, [], {}, Finding("status 404")),
+        (404, [], {"drain_on_404": True}, Finding("status 404", drains=True)),
+        (200, [("X-Maintenance", "drain")], {"drain_on_404": True}, Finding("")),
+    ],
+)
+def test_an_answer_may_ask_to_be_drained(status: int, fields: Fields, check: dict[str, Any], finding: Finding) -> None:
+    (backend,) = pool("a").backends
+    upstream_of(backend).answer = status
+    upstream_of(backend).fields = fields
+    assert probe(backend, schema.HealthCheck(**check)) == finding
+
+
+def test_to_be_drained_and_taken_back_is_logged_once_each(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "wsgiproxy.health")
+    check = schema.HealthCheck(drain_on_404=True)
+    backend, _ = run_checks(block("a", check=check), [200, 404, 404, 500, 200])
+    assert backend.health == "healthy"
+    assert [(record.levelname, record.getMessage().partition(" is ")[2]) for record in caplog.records] == [
+        ("INFO", "healthy (1 good check)"),
+        ("INFO", "draining: status 404 (1 drain check)"),
+        ("INFO", "healthy (1 good check)"),
+    ]
+
+
+def test_an_unhealthy_backend_is_checked_at_an_interval_of_its_own() -> None:
+    check = schema.HealthCheck(interval=5.0, interval_unhealthy=1.0, jitter=0.0)
+    _, driver = run_checks(block("a", check=check), [200, 500, 500, 500, 500, 200, 200])
+    assert driver.waits == [5.0, 5.0, 5.0, 1.0, 1.0, 1.0, 5.0]
+
+
+def test_a_check_says_how_long_it_took_by_the_clock_of_the_pool() -> None:
+    web = pool("a", check=CHECK)
+    (backend,) = web.backends
+    now = 100.0
+
+    def answer() -> int:
+        nonlocal now
+        now += 0.75
+        return 200
+
+    web.roster.clock = lambda: now
+    upstream_of(backend).answer = answer
+    checker = HealthChecker(Ticks(lambda _: checker.stop()))
+    checker.update(web, CHECK)
+    assert backend.results == ((100.75, "good", 0.75, ""),)
+
+
+def test_another_port_is_asked_where_one_is_given() -> None:
+    check = schema.HealthCheck(port=9000)
+    (backend,) = pool("a", check=check).backends
+    assert probe(backend, check) == Finding("")
+    prober = cast(ScriptedUpstream, backend.prober)
+    assert (prober.address, len(prober.probes), len(prober.blocks)) == ("http://a:9000", 1, 1)
+    assert upstream_of(backend).probes == []
+
+
+def test_another_port_comes_and_goes_with_a_reload_and_leaves_the_backend_its_state() -> None:
+    plain, moved = block("a", check=CHECK), block("a", check=schema.HealthCheck(port=9000))
+    first = table(plain)
+    (backend,) = first.pools["web"].backends
+    assert backend.prober is backend.upstream
+    backend.record_check("down", 1, 1)
+    second = table(moved, first)
+    assert second.pools["web"].backends == (backend,)
+    assert (backend.health, cast(ScriptedUpstream, backend.prober).address) == ("unhealthy", "http://a:9000")
+    table(plain, second)
+    assert backend.prober is backend.upstream

@@ -3,49 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import pytest
 
-from tests.unit.pool.scripted import CHECK, address, name_of, table
+from tests.unit.pool.outlier_scene import Scene
+from tests.unit.pool.scripted import CHECK, address, table
 from wsgiproxy.config import schema
-from wsgiproxy.pool.backend import Backend
-from wsgiproxy.pool.pool import Pool
-
-
-class Scene:
-    """A pool with a clock of its own."""
-
-    def __init__(self, names: str, check: schema.HealthCheck | None = None, **block: Any) -> None:
-        backends = tuple(schema.Backend(address=address(name)) for name in names)
-        outliers = schema.Outliers(**block) if block.get("on", True) else None
-        given = schema.Pool(backends=backends, outliers=outliers, health_check=check, panic_threshold=0)
-        self.pool: Pool = table(given).pools["web"]
-        self.now = 1000.0
-        self.pool.roster.clock = lambda: self.now
-
-    def backend(self, name: str) -> Backend:
-        return next(backend for backend in self.pool.backends if name_of(backend.address) == name)
-
-    def attempt(self, name: str, status: int = 200, failed: bool = False) -> None:
-        """One attempt at that backend: answered with ``status`` (0: not at all), and then cut or not."""
-        lease = self.pool.acquire([other for other in self.pool.backends if name_of(other.address) != name])
-        if status:
-            lease.answered(status)
-        lease.release(failed)
-
-    def fail(self, name: str, times: int = 5) -> None:
-        for _ in range(times):
-            self.attempt(name, status=0, failed=True)
-
-    def takers(self) -> str:
-        """Who gets work now."""
-        names = set()
-        for _ in range(3 * len(self.pool.backends)):
-            lease = self.pool.acquire()
-            lease.release()
-            names.add(name_of(lease.backend.address))
-        return "".join(sorted(names))
 
 
 def test_a_backend_that_fails_so_often_in_a_row_gets_no_work_for_a_while(caplog: pytest.LogCaptureFixture) -> None:
@@ -161,10 +124,7 @@ def test_nobody_is_ejected_where_that_is_off() -> None:
 def test_a_request_of_before_a_reload_leaves_nobody_ejected_for_ever() -> None:
     scene = Scene("ab")
     before = scene.pool
-    first = table(before.block)
-    first.pools["web"] = before  # type: ignore[index]
-    given = schema.Pool(backends=tuple(schema.Backend(address=address(name)) for name in "abc"))
-    scene.pool = table(given, first).pools["web"]
+    scene.reload("abc", schema.Outliers())
     scene.fail("c")
     assert scene.takers() == "ab"
     scene.now += 10
@@ -175,11 +135,117 @@ def test_a_request_of_before_a_reload_leaves_nobody_ejected_for_ever() -> None:
 def test_an_ejection_outlives_a_reload() -> None:
     scene = Scene("ab")
     scene.fail("a")
-    before = scene.pool
-    given = schema.Pool(backends=tuple(schema.Backend(address=address(name)) for name in "abc"))
-    generation = table(before.block)
-    generation.pools["web"] = before  # type: ignore[index]
-    scene.pool = table(given, generation).pools["web"]
+    scene.reload("abc", schema.Outliers())
     assert scene.takers() == "bc"
     scene.now += 10
     assert scene.takers() == "abc"
+
+
+@pytest.mark.parametrize("status", [501, 505])
+def test_what_a_client_can_bring_about_at_will_is_not_the_backends_fault(status: int) -> None:
+    scene = Scene("ab", consecutive_5xx=3, failure_percent=1, minimum_requests=3)
+    for _ in range(50):
+        scene.attempt("a", status)
+    assert scene.ejected() == ""
+
+
+def test_the_share_of_failures_counts_where_that_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene("ab", failure_percent=50, minimum_requests=10, consecutive_gateway_failures=0)
+    for _ in range(5):
+        scene.attempt("a", 200)
+    for _ in range(4):
+        scene.attempt("a", 503)
+    assert scene.ejected() == ""
+    scene.fail("a", 1)
+    assert scene.ejected() == "a"
+    assert caplog.messages == ["pool web: http://a:80 is ejected for 10 s: 5 of 10 attempts failed in 10 s"]
+
+
+def test_a_smaller_share_of_failures_harms_nobody() -> None:
+    scene = Scene("ab", failure_percent=50, minimum_requests=10, consecutive_gateway_failures=0)
+    for _ in range(50):
+        scene.attempt("a", 200)
+        scene.attempt("a", 200)
+        scene.attempt("a", 500)
+    assert scene.ejected() == ""
+
+
+def test_an_attempt_that_fails_twice_counts_once_and_what_a_client_breaks_off_not_at_all() -> None:
+    scene = Scene("ab", failure_percent=50, minimum_requests=1)
+    window = scene.backend("a").window
+    assert window is not None
+    scene.attempt("a", 200)
+    scene.attempt("a", 200)
+    scene.attempt("a", 200)
+    scene.attempt("a", 500, failed=True)
+    scene.attempt("a", 200, failed=True)
+    for _ in range(9):
+        scene.attempt("a", status=0)
+    assert (window.failures, window.attempts) == (2, 5)
+
+
+def test_failures_of_before_the_window_are_forgotten_and_so_are_those_of_before_an_ejection() -> None:
+    scene = Scene("ab", failure_percent=50, minimum_requests=4, window=20.0, consecutive_gateway_failures=0)
+    scene.fail("a", 3)
+    scene.now += 20
+    scene.fail("a", 3)
+    assert scene.ejected() == ""
+    scene.now += 10
+    scene.fail("a", 1)
+    assert scene.ejected() == "a"
+    scene.now += 10
+    assert scene.takers() == "ab"
+    scene.fail("a", 3)
+    assert scene.ejected() == ""
+
+
+def test_a_threshold_that_a_reload_lowers_below_what_was_counted_holds_from_the_next_failure() -> None:
+    scene = Scene("ab", consecutive_gateway_failures=9)
+    scene.fail("a", 6)
+    scene.reload("ab", schema.Outliers(consecutive_gateway_failures=3))
+    assert scene.ejected() == ""
+    scene.fail("a", 1)
+    assert scene.ejected() == "a"
+
+
+def test_who_is_ejected_comes_back_where_a_reload_takes_the_rules_off(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    scene = Scene("ab", failure_percent=50)
+    scene.fail("a")
+    scene.reload("ab", None)
+    assert scene.takers() == "ab"
+    assert caplog.messages[-1] == "pool web: http://a:80 is no longer ejected (reload)"
+    assert scene.backend("a").window is None
+    scene.fail("a", 50)
+    assert scene.ejected() == ""
+
+
+def test_a_reload_that_leaves_too_many_ejected_takes_back_whose_time_is_over_first() -> None:
+    scene = Scene("abcd")
+    scene.fail("b")
+    scene.now += 1
+    scene.fail("a")
+    assert scene.ejected() == "ab"
+    scene.reload("abc", schema.Outliers())
+    assert scene.ejected() == "a"
+    scene.reload("a", schema.Outliers())
+    assert scene.ejected() == ""
+
+
+def test_requests_of_before_a_reload_eject_no_more_than_its_rules_allow() -> None:
+    scene = Scene("abcdef")
+    before = scene.pool
+    scene.reload("ab", schema.Outliers(base_ejection_time=7.0))
+    for name in "abcd":
+        scene.fail(name, pool=before)
+    assert scene.ejected() == "a"
+    assert scene.backend("a").ejected_until == scene.now + 7
+    assert not any(backend.ejected_until for backend in before.backends[1:])
+
+
+def test_who_was_gone_for_a_generation_begins_anew() -> None:
+    scene = Scene("abc", failure_percent=50)
+    scene.fail("a")
+    scene.reload("bc", schema.Outliers())
+    scene.reload("abc", schema.Outliers())
+    assert (scene.ejected(), scene.backend("a").ejections) == ("", 0)

@@ -108,3 +108,16 @@ def test_a_panic_and_its_end_are_each_told_once(caplog: pytest.LogCaptureFixture
     web.check_available()
     takers(web)
     assert caplog.messages[1:] == ["pool web: no panic any more: 2 of 4 backends are available"]
+
+
+def test_a_panic_spares_who_asks_to_be_drained_and_who_waits_for_its_first_check() -> None:
+    old = table(
+        schema.Pool(backends=tuple(schema.Backend(address=address(name)) for name in "abc"), health_check=CHECK)
+    )
+    for backend in old.pools["web"].backends:
+        backend.record_check("", 1, 1)
+    given = schema.Pool(backends=tuple(schema.Backend(address=address(name)) for name in "abcd"), health_check=CHECK)
+    web = table(given, old).pools["web"]
+    web.backends[0].record_check("status 503", 1, 1, drains=True)
+    assert takers(web) == "bc"
+    assert takers(fell(web, "bc")) == "bc"

@@ -154,3 +154,34 @@ def test_a_failure_leaves_the_upstreams_that_were_to_be_renewed() -> None:
 def test_the_table_knows_whom_to_believe_about_clients() -> None:
     forwarding = schema.Forwarding(trusted_proxies=("10.0.0.0/8",))
     assert build_table(schema.Config(forwarding=forwarding), None, ScriptedUpstream).forwarding is forwarding
+
+
+CHECKED = schema.Config(
+    pools={
+        "web": schema.Pool(
+            backends=(schema.Backend(address="https://a"), schema.Backend(address="unix:/b")),
+            health_check=schema.HealthCheck(port=9000),
+        )
+    }
+)
+
+
+def test_checks_at_another_port_are_made_over_tls_where_the_backend_is_and_follow_its_settings() -> None:
+    old = build_table(CHECKED, None, ScriptedUpstream, make_secure={"web": ScriptedUpstream})
+    a, b = old.pools["web"].backends
+    first = cast(ScriptedUpstream, a.prober)
+    assert (first.address, first.blocks) == ("https://a:9000", [CHECKED.pools["web"]])
+    assert b.prober is b.upstream
+    build_table(CHECKED, old, ScriptedUpstream, make_secure={"web": ScriptedUpstream}, renew=frozenset({"web"}))
+    assert a.prober is not first
+    assert a.prober is not a.upstream
+
+
+def test_a_failure_leaves_who_is_checked_at_another_port() -> None:
+    old = build_table(CHECKED, None, ScriptedUpstream, make_secure={"web": ScriptedUpstream})
+    (a, _) = old.pools["web"].backends
+    before = a.prober
+    config = schema.Config(pools={"web": CHECKED.pools["web"], "api": block("c")})
+    with pytest.raises(ConfigError):
+        build_table(config, old, fail_on_c([]), make_secure={"web": ScriptedUpstream})
+    assert a.prober is before
