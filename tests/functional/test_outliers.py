@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -82,3 +83,25 @@ def test_a_backend_that_was_ejected_is_tried_again_and_stays_where_it_has_recove
         load.wait_for_more(200)
         assert load.names.count("a") > before
         assert load.wrong == load.failed == []
+
+
+def test_a_backend_that_fails_too_large_a_share_of_requests_is_ejected(start: Start, tmp_path: Path) -> None:
+    a, b = Backend(start, "a"), Backend(start, "b")
+    outliers = "{failure_percent: 40, minimum_requests: 20, base_ejection_time: 60s}"
+    pool = f"{{backends: ['{a.address}', '{b.address}'], outliers: {outliers}}}"
+    daemon = start_daemon(start, tmp_path, f"{FRONT}pools: {{web: {pool}}}\nroutes: [{{pool: web}}]\n")
+    error = "/raw?HTTP/1.1%20503%20No%0D%0AContent-Length:%200%0D%0A%0D%0A"
+    for target in [*["/fine"] * 20, *[error] * 9] * 2:  # each backend gets half of each
+        daemon.ask(target)
+    assert "is ejected" not in daemon.process.output()
+    for _ in range(40):
+        daemon.ask(error)
+    line = daemon.wait_for_line("is ejected for 60 s: ")
+    assert re.search(r"is ejected for 60 s: \d+ of \d+ attempts failed in 10 s", line)
+    ejected, left = (a, b) if f"{a.address} is ejected" in line else (b, a)
+    before = len(ejected.requests())
+    for _ in range(10):
+        daemon.ask("/fine")
+    assert len(ejected.requests()) == before
+    assert "GET /fine" in left.requests()
+    assert daemon.process.output().count("is ejected") == 1, "the last one is never ejected"

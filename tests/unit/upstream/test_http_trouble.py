@@ -350,3 +350,13 @@ def test_a_probe_ends_at_its_deadline_even_if_the_backend_drips(steps: list[Any]
             talk.send_probe(get(), 0.2)
         assert 0.2 <= time.monotonic() - began < 2.0
         talk.server.wait_closed()
+
+
+def test_a_probe_whose_body_drips_ends_at_its_deadline_too() -> None:
+    drops = [step for _ in range(500) for step in (b"x", pause(0.01))]
+    with talking([Peer.head, b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n", *drops]) as talk:
+        response = talk.send_probe(get(), 0.2)
+        with pytest.raises(ReadTimeout):
+            read(response)
+        response.body.close()
+        talk.server.wait_closed()
