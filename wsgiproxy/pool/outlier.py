@@ -90,11 +90,11 @@ def _most(block: schema.Outliers, count: int) -> int:
 
 
 def _eject(backend: Backend, others: Sequence[Backend], block: schema.Outliers, why: str, now: float) -> str:
-    """Eject the backend unless too many are, or nobody would be left."""
+    """Eject the backend unless too many are, or nobody would be left; its checks may have taken it out already."""
     ejected = sum([other.ejected_until > 0 for other in others]) + 1
     left = [other for other in others if other is not backend and other.available]
     backend.forget_failures()  # where it stays: asked again when it fails as often once more
-    if backend.ejected_until or not left or ejected > _most(block, len(others)):
+    if backend.ejected_until or backend.health == "unhealthy" or not left or ejected > _most(block, len(others)):
         return ""
     if now - backend.ejected_at > block.max_ejection_time * 2:
         backend.ejections = 0  # it has behaved since
