@@ -78,6 +78,13 @@ class OutOfResourcesError(ProxyError):
     reason = "out_of_resources"
 
 
+class ExchangeTimeout(ProxyError):
+    """The whole exchange took longer than it may: who is to blame, of client and backends, is not known."""
+
+    status = 504
+    reason = "total_timeout"
+
+
 class HedgeLostError(ProxyError):
     """An attempt that was given up because another backend, asked beside it, has answered first: nobody's fault."""
 
@@ -124,6 +131,20 @@ class ConnectTimeout(BackendError):
     reason = "connect_timeout"
 
 
+class TlsTimeout(ConnectTimeout):
+    """The backend did not end the TLS handshake in time."""
+
+    reason = "tls_timeout"
+
+
+class AttemptTimeout(BackendError):
+    """The head of the answer did not come within what one attempt may take; ``ALWAYS`` where nothing was sent."""
+
+    status = 504
+    retry = Retry.IDEMPOTENT
+    reason = "attempt_timeout"
+
+
 class StaleConnectionError(BackendError):
     """A reused connection died before any byte of the answer came back.
 
@@ -141,6 +162,12 @@ class ReadTimeout(BackendError):
     status = 504
     retry = Retry.IDEMPOTENT
     reason = "read_timeout"
+
+
+class FirstByteTimeout(ReadTimeout):
+    """The backend had not begun to answer within the first-byte timeout."""
+
+    reason = "first_byte_timeout"
 
 
 class WriteTimeout(BackendError):

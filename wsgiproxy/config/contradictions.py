@@ -134,7 +134,7 @@ def _of_route(block: schema.Route) -> Iterator[Contradiction]:
         yield "strip_prefix", "goes with pool only"
     elif block.strip_prefix and not has_prefix:
         yield "strip_prefix", problem.replace("replace", "strip")
-    for key in ("upgrades", "body_bytes", "trailers"):
+    for key in ("upgrades", "body_bytes", "timeouts", "trailers"):
         if block.pool is None and getattr(block, key) != getattr(_PLAIN_ROUTE, key):
             yield key, "goes with pool only"
     for index, name in enumerate(block.trailers):

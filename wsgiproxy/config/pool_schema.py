@@ -111,21 +111,51 @@ class HealthCheck(Block, frozen=True):
     ] = 3
 
 
-class PoolTimeouts(Block, frozen=True):
-    """How long we wait for a backend."""
+class Timeouts(Block, frozen=True):
+    """How long we wait for backends, in seconds. The access log says which one has run out."""
 
     connect: Annotated[Duration, Meta(gt=0, description="To make a connection (nginx: 60s; Envoy: 5s); 504.")] = 5.0
+    tls: Annotated[
+        Annotated[Duration, Meta(gt=0)] | None,
+        Meta(description="For the TLS handshake; by default it is within `connect`; 504."),
+    ] = None
     queue: Annotated[
         Duration, Meta(gt=0, description="For a backend that is not full, see `max_queue` (nginx Plus: 60s); 503.")
     ] = 5.0
-    read: Annotated[Duration, Meta(gt=0, description="Without a byte of the answer (nginx: 60s); 504.")] = 60.0
+    first_byte: Annotated[
+        Annotated[Duration, Meta(gt=0)] | None,
+        Meta(description="From the request's last byte to the answer's first; as `read` by default; 504."),
+    ] = None
+    read: Annotated[Duration, Meta(gt=0, description="Without a byte of the answer (nginx: 60s); 504, or a cut.")] = (
+        60.0
+    )
     write: Annotated[
         Duration, Meta(gt=0, description="Without the backend taking a byte of the request (nginx: 60s); 504.")
     ] = 60.0
-
+    total: Annotated[
+        Annotated[Duration, Meta(gt=0)] | None,
+        Meta(description="For the whole exchange, all attempts and both bodies, but no tunnel; none; 504, or a cut."),
+    ] = None
     tunnel: Annotated[
         Duration, Meta(gt=0, description="Without a byte either way after an upgrade (HAProxy timeout tunnel: none).")
     ] = 3600.0
+
+
+class OwnTimeouts(Block, frozen=True):
+    """What a pool, or a route, has otherwise than what stands above it; see `timeouts` at the top for the meaning."""
+
+    connect: Annotated[Annotated[Duration, Meta(gt=0)] | None, Meta(description="To make a connection.")] = None
+    tls: Annotated[Annotated[Duration, Meta(gt=0)] | None, Meta(description="For the TLS handshake.")] = None
+    queue: Annotated[Annotated[Duration, Meta(gt=0)] | None, Meta(description="For a backend that is not full.")] = None
+    first_byte: Annotated[
+        Annotated[Duration, Meta(gt=0)] | None, Meta(description="From the request's end to the answer's beginning.")
+    ] = None
+    read: Annotated[Annotated[Duration, Meta(gt=0)] | None, Meta(description="Without a byte of the answer.")] = None
+    write: Annotated[Annotated[Duration, Meta(gt=0)] | None, Meta(description="Without a byte of the request.")] = None
+    total: Annotated[Annotated[Duration, Meta(gt=0)] | None, Meta(description="For the whole exchange.")] = None
+    tunnel: Annotated[
+        Annotated[Duration, Meta(gt=0)] | None, Meta(description="Without a byte either way after an upgrade.")
+    ] = None
 
 
 class BackendTls(Block, frozen=True):
@@ -267,7 +297,9 @@ class Pool(Block, frozen=True):
     outliers: Annotated[
         Outliers | None, Meta(description="Who is ejected after failures of real requests; null: nobody.")
     ] = Outliers()
-    timeouts: Annotated[PoolTimeouts, Meta(description="How long we wait for a backend.")] = PoolTimeouts()
+    timeouts: Annotated[
+        OwnTimeouts, Meta(description="How long we wait for a backend, where that is not as for all pools.")
+    ] = OwnTimeouts()
     keep_alive: Annotated[KeepAlive, Meta(description="Idle connections kept open to each backend.")] = KeepAlive()
     retries: Annotated[Retries, Meta(description="What is done where an attempt fails.")] = Retries()
     max_queue: Annotated[

@@ -45,17 +45,19 @@ from wsgiproxy.config.pool_schema import (
     HealthCheck,
     KeepAlive,
     Outliers,
+    OwnTimeouts,
     Pool,
-    PoolTimeouts,
     Retries,
     RetryBudget,
     SlowStart,
+    Timeouts,
 )
 
 __all__ = [
-    "AccessLog", "Backend", "BackendTls", "Certificate", "ClientCertificates", "ClientTimeouts", "Config", "Daemon",
-    "Forwarding", "HealthCheck", "KeepAlive", "Limits", "Listener", "ListenerTls", "Match", "Outliers", "PathMatch",
-    "Pool", "PoolTimeouts", "Redirect", "Respond", "Retries", "RetryBudget", "Route", "SlowStart", "ValueMatch",
+    "AccessLog", "Backend", "BackendTls", "Certificate", "ClientCertificates", "ClientTimeouts", "Config",
+    "Daemon", "Forwarding", "HealthCheck", "KeepAlive", "Limits", "Listener", "ListenerTls", "Match",
+    "Outliers", "OwnTimeouts", "PathMatch", "Pool", "Redirect", "Respond", "Retries", "RetryBudget", "Route",
+    "SlowStart", "Timeouts", "ValueMatch",
 ]  # fmt: skip
 
 # --- routes -----------------------------------------------------------------------------------------------------------
@@ -162,6 +164,9 @@ class Route(Block, frozen=True):
     body_bytes: Annotated[
         Size | None, Meta(description="Bytes of the request body; 413. The listener's limit holds as well.")
     ] = None
+    timeouts: Annotated[
+        OwnTimeouts, Meta(description="How long we wait for a backend, where that is not as for the pool.")
+    ] = OwnTimeouts()
     trailers: Annotated[
         tuple[HeaderName, ...],
         Meta(description="Trailer fields that are passed on, both ways, behind chunked bodies; others are dropped."),
@@ -194,6 +199,7 @@ class Config(Block, frozen=True):
     forwarding: Annotated[Forwarding, Meta(description="Whom we believe, and what we tell backends. Live.")] = (
         Forwarding()
     )
+    timeouts: Annotated[Timeouts, Meta(description="How long we wait for backends. Live.")] = Timeouts()
     pools: Annotated[dict[Name, Pool], Meta(description="Named groups of backends. Live.")] = {}
     routes: Annotated[
         tuple[Route, ...], Meta(description="Which requests go where. Live.", extra={"unique": "name"})

@@ -18,14 +18,15 @@ cdef class Lease:
 @cython.final
 cdef class Pool:
     cdef public str name
-    cdef public object block, hash_on, _pick
+    cdef public double attempt_timeout
+    cdef public object block, hash_on, timeouts, _pick
     cdef public tuple backends, retried_statuses, _first, _others
     cdef public list _news
     cdef public Roster _roster
     cdef public long long _known_changes
     cdef public bint hedges, _limited, _timed
 
-    cpdef Lease acquire(self, exclude=*, key=*, on_cancel=*)
+    cpdef Lease acquire(self, exclude=*, key=*, on_cancel=*, patience=*)
     cpdef Lease take(self, exclude, key)
     cdef Lease _lease(self, Backend backend)
     cdef _catch_up(self)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Collection, Sequence
+from math import inf
 
 from wsgiproxy.config import schema
 from wsgiproxy.config.values import parse_hash_on, parse_status_range
@@ -27,7 +28,7 @@ from wsgiproxy.pool.outlier import (
 from wsgiproxy.pool.queue import Waiter, hand_out, serve
 from wsgiproxy.pool.slow_start import ramped
 from wsgiproxy.pool.tiers import Tier, sort_into_tiers
-from wsgiproxy.upstream.messages import OnCancel
+from wsgiproxy.upstream.messages import DEFAULT_TIMEOUTS, OnCancel
 
 FAILURE_LATENCY = 1.0  # seconds that a failed attempt, or a 5xx, counts as at least: to fail fast is not to be fast
 _RAMP_INTERVAL = 0.1  # seconds between two looks at the shares of a slow start
@@ -97,12 +98,22 @@ class Pool:
     """A named group of backends in one generation of the routing table."""
 
     __slots__ = (
-        "_first", "_known_changes", "_limited", "_news", "_others", "_pick", "_roster", "_timed", "backends", "block",
-        "hash_on", "hedges", "name", "retried_statuses",
+        "_first", "_known_changes", "_limited", "_news", "_others", "_pick", "_roster", "_timed",
+        "attempt_timeout", "backends", "block", "hash_on", "hedges", "name", "retried_statuses", "timeouts",
     )  # fmt: skip
 
-    def __init__(self, name: str, block: schema.Pool, backends: tuple[Backend, ...], roster: Roster) -> None:
+    def __init__(
+        self,
+        name: str,
+        block: schema.Pool,
+        backends: tuple[Backend, ...],
+        roster: Roster,
+        timeouts: schema.Timeouts = DEFAULT_TIMEOUTS,
+    ) -> None:
+        """``timeouts`` are those of the file and of ``block`` together."""
         self.name = name
+        self.timeouts = timeouts
+        self.attempt_timeout = block.retries.per_attempt_timeout or inf
         self.block = block
         self.backends = backends
         self._roster = roster
@@ -128,14 +139,19 @@ class Pool:
         return self._roster
 
     def acquire(
-        self, exclude: Collection[Backend] = (), key: int | None = None, on_cancel: OnCancel | None = None
+        self,
+        exclude: Collection[Backend] = (),
+        key: int | None = None,
+        on_cancel: OnCancel | None = None,
+        patience: float | None = None,
     ) -> Lease:
         """A lease of the backend that is to get the next attempt; one of ``exclude`` only where no other is available.
 
         ``key`` is the ``hashing.digest`` of what a pool that hashes goes by, None where the request has nothing such.
         Who is asked first is said by ``tiers``. ``NoBackendError`` where nobody is available. Where all that are, are
         full, it waits for its turn, unless ``max_queue`` others do: ``PoolFullError``. ``QueueTimeout`` where its turn
-        does not come; through ``on_cancel`` it is heard that the client has gone, and why is raised.
+        does not come within ``patience`` seconds (None: the pool's). Through ``on_cancel`` it is heard that the client
+        has gone; why, is raised.
         """
         roster = self._roster
         waiter: Waiter[Lease] | None = None
@@ -155,7 +171,7 @@ class Pool:
         if waiter is not None:
             for other in served:
                 other.wake()
-            return self._wait(waiter, on_cancel)
+            return self._wait(waiter, on_cancel, self.timeouts.queue if patience is None else patience)
         if lease is not None:
             return lease
         if self._others:
@@ -245,9 +261,8 @@ class Pool:
             lease.gamble = not backend.available
         return lease
 
-    def _wait(self, waiter: Waiter[Lease], on_cancel: OnCancel | None) -> Lease:
+    def _wait(self, waiter: Waiter[Lease], on_cancel: OnCancel | None, seconds: float) -> Lease:
         """What comes of the queue."""
-        seconds = self.block.timeouts.queue
         try:
             waiter.wait(seconds, on_cancel)
         except BaseException:

@@ -7,6 +7,8 @@ decides it.
 
 from __future__ import annotations
 
+from math import inf
+
 from wsgiproxy.config import schema
 from wsgiproxy.errors import BackendError, NoBackendError, RetriedStatusError
 from wsgiproxy.pool.backend import Backend
@@ -34,6 +36,7 @@ def forward(exchange: Exchange, pool: Pool, request: UpstreamRequest) -> tuple[U
     while True:
         lease = _acquire(exchange, pool, request, tried, key, failure)
         began = pool.roster.clock()
+        request.head_by = began + pool.attempt_timeout
         response = None
         try:
             if hedges:
@@ -82,8 +85,11 @@ def _acquire(
     failure: BackendError | None,
 ) -> Lease:
     """The lease for the next attempt; where there is none after a ``failure``, that is raised."""
+    patience = request.timeouts.queue
+    if request.ends_by < inf:
+        patience = max(0.0, min(patience, request.ends_by - pool.roster.clock()))
     try:
-        lease = pool.acquire(tried, key, request.on_cancel)
+        lease = pool.acquire(tried, key, request.on_cancel, patience)
     except NoBackendError as error:
         exchange.queue_seconds += error.waited
         raise error if failure is None else failure from None

@@ -56,6 +56,7 @@ class _Race:
         self.exchange = exchange
         self.request = request
         self.roster = pool.roster
+        self.attempt_timeout = pool.attempt_timeout
         self.racers: list[_Racer] = []
         self.winner: _Racer | None = None
         self._over = False  # nobody can win any more
@@ -133,6 +134,7 @@ class _Racer:
         """Ask the backend, and settle what is owed it unless this is the winner."""
         race = self._race
         request = race.request.twin(self._on_cancel)
+        request.head_by = self.began + race.attempt_timeout
         try:
             self.response = attempt(race.exchange, self.lease.backend, request)
         except BaseException as error:  # noqa: BLE001 - whoever waits for the race raises it

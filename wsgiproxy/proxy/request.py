@@ -8,6 +8,7 @@ that our parser would have refused. The environ is read, never changed, and neve
 from __future__ import annotations
 
 import re
+from math import inf
 from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -148,6 +149,8 @@ def upstream_request(
         on_early_hints=environ.get("wsgi.early_hints"),
         trailers=route.trailers,
         scheme=str(environ["wsgi.url_scheme"]),
+        timeouts=route.timeouts,
+        ends_by=inf if route.timeouts.total is None else exchange.started_at + route.timeouts.total,
     )
     if head.lines is not None and "HTTP_MAX_FORWARDS" not in head.environ:
         request.lines = head.lines

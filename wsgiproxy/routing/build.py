@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+import msgspec
+
 from wsgiproxy.config import schema
 from wsgiproxy.config.address import BackendAddress, HttpAddress, parse_backend_address
 from wsgiproxy.pool.backend import SHARE, Backend, Health, Roster
@@ -90,16 +92,25 @@ def _build(
         old = living.get(name)
         roster = make_roster() if old is None else old.roster
         makes = functools.partial(make, name)
-        pools[name] = _build_pool(name, pool_block, old, roster, makes, name in renew, upstreams)
+        backends = _backends(name, pool_block, old, roster, makes, name in renew, upstreams)
+        timeouts = merged(config.timeouts, pool_block.timeouts)
+        pools[name] = Pool(name, pool_block, backends, roster, timeouts)
     routes = []
     for index, block in enumerate(config.routes):
         pool = None if block.pool is None else pools[block.pool]
-        routes.append((Route(block.name or f"routes[{index}]", block, pool), block))
+        timeouts = merged(config.timeouts if pool is None else pool.timeouts, block.timeouts)
+        routes.append((Route(block.name or f"routes[{index}]", block, pool, timeouts), block))
     generation = 1 if previous is None else previous.generation + 1
     return RoutingTable(generation, pools, routes, config.forwarding)
 
 
-def _build_pool(
+def merged(timeouts: schema.Timeouts, own: schema.OwnTimeouts) -> schema.Timeouts:
+    """The time-outs of a block that stands below ``timeouts`` and has some of its own."""
+    given = {key: value for key, value in msgspec.structs.asdict(own).items() if value is not None}
+    return msgspec.structs.replace(timeouts, **given) if given else timeouts
+
+
+def _backends(
     name: str,
     block: schema.Pool,
     previous: Pool | None,
@@ -107,8 +118,8 @@ def _build_pool(
     make: Callable[[str, BackendAddress], Upstream],
     renew: bool,
     upstreams: _Upstreams,
-) -> Pool:
-    """A pool with the backends that it had, as far as they are still named, and new ones."""
+) -> tuple[Backend, ...]:
+    """The backends that a pool had, as far as they are still named, and new ones."""
     check = block.health_check
     living = {} if previous is None else {backend.address: backend for backend in previous.backends}
     backends = []
@@ -128,7 +139,7 @@ def _build_pool(
             upstreams.probers[backend] = prober = make(str(other), other)
             prober.configure(block)
         backends.append(backend)
-    return Pool(name, block, tuple(backends), roster)
+    return tuple(backends)
 
 
 def _settle(pool: Pool) -> None:

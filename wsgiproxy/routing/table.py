@@ -18,6 +18,7 @@ from wsgiproxy.http1.message import RequestHead
 from wsgiproxy.pool.pool import Pool
 from wsgiproxy.routing.match import Conditions, Key, RequestFacts
 from wsgiproxy.routing.path import normalize_path
+from wsgiproxy.upstream.messages import DEFAULT_TIMEOUTS
 
 _PLAIN_FORWARDING = schema.Forwarding()
 _WALK_AT_MOST = 8  # candidates of one host and path that are looked at one by one
@@ -27,14 +28,19 @@ _ROOT = ("",)  # the only prefix of any path that has no elements
 class Route:
     """What is done with the requests that match: one of ``pool``, ``respond`` and ``redirect``.
 
-    ``upgrades`` and ``trailers`` are in lower case.
+    ``upgrades`` and ``trailers`` are in lower case; ``timeouts`` are those of file, pool and route together.
     """
 
-    __slots__ = ("body_bytes", "name", "pool", "redirect", "respond", "strip_prefix", "trailers", "upgrades")
+    __slots__ = (
+        "body_bytes", "name", "pool", "redirect", "respond", "strip_prefix", "timeouts", "trailers", "upgrades",
+    )  # fmt: skip
 
-    def __init__(self, name: str, block: schema.Route, pool: Pool | None) -> None:
+    def __init__(
+        self, name: str, block: schema.Route, pool: Pool | None, timeouts: schema.Timeouts = DEFAULT_TIMEOUTS
+    ) -> None:
         self.name = name
         self.pool = pool
+        self.timeouts = timeouts
         self.respond = block.respond
         self.redirect = block.redirect
         self.strip_prefix = block.strip_prefix

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from wsgiproxy.errors import ConnectTimeout, ProxyError, TlsError
+from wsgiproxy.errors import ProxyError, TlsError, TlsTimeout
 from wsgiproxy.transport.splice import Piped
 from wsgiproxy.transport.stream import InterruptedWaitError, PeerErrors, Stream
 
@@ -87,7 +87,7 @@ class TlsStream:
     def handshake(self, deadline: float) -> None:
         """Agree on keys by ``deadline``, and verify the peer as the context says.
 
-        A backend's failure is a ``TlsError`` or a ``ConnectTimeout``, a client's what ``errors`` has for it.
+        A backend's failure is a ``TlsError`` or a ``TlsTimeout``, a client's what ``errors`` has for it.
         """
         try:
             while not self._advance():
@@ -105,7 +105,7 @@ class TlsStream:
                 raise
             if isinstance(error, self._errors.reset):
                 raise self._refused(str(error)) from error
-            raise ConnectTimeout(f"{self._peer}no TLS handshake in time") from error
+            raise TlsTimeout(f"{self._peer}no TLS handshake in time") from error
         self._established = True
         self._failure = None
         self._watch_inner()

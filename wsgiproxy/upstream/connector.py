@@ -10,6 +10,7 @@ import logging
 import ssl
 import time
 from collections.abc import Callable
+from math import inf
 from typing import NamedTuple
 
 from wsgiproxy.config import schema
@@ -104,16 +105,23 @@ class Connector:
             stream.close()
         return None
 
-    def dial(self, deadline: float, preface: bytes = b"") -> Stream:
+    def dial(
+        self, deadline: float, preface: bytes = b"", tls_timeout: float | None = None, limit: float = inf
+    ) -> Stream:
         """A new connection, on which ``preface`` was sent before anything else: before TLS, too.
 
-        ``ConnectError``, ``ConnectTimeout`` or ``TlsError``; in either case nothing of a request was sent.
+        All is done by ``deadline``, or a TLS handshake within ``tls_timeout`` seconds of its own; nothing after the
+        instant ``limit``. ``ConnectError``, ``ConnectTimeout``, ``TlsError`` or ``TlsTimeout``: nothing of a request
+        was sent then.
         """
+        deadline = min(deadline, limit)
         stream = self._dial(deadline)
         try:
             if preface:
                 self._introduce(stream, preface, deadline)
             if self._tls is not None:
+                if tls_timeout is not None:
+                    deadline = min(_monotonic() + tls_timeout, limit)
                 stream = self._secure(stream, self._tls, deadline)
         except BaseException:
             stream.close()

@@ -11,14 +11,15 @@ from wsgiproxy.upstream.messages cimport UpstreamRequest, UpstreamResponse
 cdef class Conversation:
     cdef public object _stream, _spawn, _on_cancel, _upload, _uploading
     cdef public Connector _connector
-    cdef public double _give_up_at, _read_timeout
+    cdef public UpstreamRequest _request
+    cdef public double _give_up_at, _patience
     cdef public bytes _piece
     cdef public BodyReader _reader
     cdef public tuple _trailer_names
     cdef public bint _ended, _reusable, sent, answered
 
-    @cython.locals(head=ResponseHead, rest=bytes, framing=Framing, head_bytes=bytes)
-    cpdef UpstreamResponse run(self, UpstreamRequest request, str host, timeouts, bytes first=*)
+    @cython.locals(head=ResponseHead, rest=bytes, framing=Framing, head_bytes=bytes, give_up_at=cython.double)
+    cpdef UpstreamResponse run(self, UpstreamRequest request, str host, bytes first=*)
     cpdef read_piece(self)
     cpdef bint is_ready(self)
     cpdef bint is_over(self)
@@ -26,7 +27,7 @@ cdef class Conversation:
     cpdef _end(self)
     cpdef _finish(self)
     cpdef _open_stream(self)
-    cpdef double _deadline(self)
+    cpdef double _deadline(self) except? -1
     cpdef _read(self, receive)
     cpdef bytes _receive(self, Py_ssize_t size)
     @cython.locals(head=ResponseHead, end=Py_ssize_t, piece=bytes)

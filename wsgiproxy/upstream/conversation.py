@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable
 from math import inf
 
-from wsgiproxy.config import schema
 from wsgiproxy.errors import (
     BackendProtocolError,
+    FirstByteTimeout,
+    ProxyError,
+    ReadTimeout,
     ResetError,
     TruncatedBodyError,
     WriteTimeout,
@@ -27,6 +29,7 @@ from wsgiproxy.http1.writer import request_head
 from wsgiproxy.transport.splice import Piped
 from wsgiproxy.transport.stream import InterruptedWaitError, Stream, Task
 from wsgiproxy.upstream.connector import Connector
+from wsgiproxy.upstream.deadlines import overdue
 from wsgiproxy.upstream.messages import OnCancel, UpstreamRequest, UpstreamResponse
 from wsgiproxy.upstream.upload import Upload
 
@@ -47,7 +50,7 @@ class Conversation:
     """One request on one connection, and the body of its answer (``upstream.messages.ResponseBody``)."""
 
     __slots__ = (
-        "_connector", "_ended", "_give_up_at", "_on_cancel", "_piece", "_read_timeout", "_reader", "_reusable",
+        "_connector", "_ended", "_give_up_at", "_on_cancel", "_patience", "_piece", "_reader", "_request", "_reusable",
         "_spawn", "_stream", "_trailer_names", "_upload", "_uploading", "answered", "sent",
     )  # fmt: skip
 
@@ -64,35 +67,39 @@ class Conversation:
         self._reader: BodyReader | None = None  # for what is still to come
         self._ended = False  # the answer is here to its last byte
         self._reusable = False
-        self._read_timeout = 0.0
+        self._request: UpstreamRequest | None = None
+        self._patience = 0.0  # seconds for the next byte to come
         self._trailer_names: tuple[str, ...] = ()
         self._upload: Upload | None = None
         self._uploading: Task | None = None  # sends what is left of the body
         self.sent = False  # a byte of the request has left
         self.answered = False  # a byte of the answer has come
 
-    def run(
-        self, request: UpstreamRequest, host: str, timeouts: schema.PoolTimeouts, first: bytes = b""
-    ) -> UpstreamResponse:
+    def run(self, request: UpstreamRequest, host: str, first: bytes = b"") -> UpstreamResponse:
         """Send the request, wait for the head of the answer; the body is this object.
 
         ``first`` is the first piece of the request's body, empty only where the whole body is.
         """
         stream = self._open_stream()
-        self._read_timeout = timeouts.read
+        self._request = request
+        timeouts = request.timeouts
+        self._patience = timeouts.read if timeouts.first_byte is None else timeouts.first_byte
+        give_up_at = self._give_up_at
+        self._give_up_at = min(give_up_at, request.head_by, request.ends_by)
         self._trailer_names = request.trailers
         if request.on_cancel is not None:
             self._on_cancel = request.on_cancel
             request.on_cancel(stream.abort)
         head_bytes = _request_head(request, host)
         if request.body is None:
-            stream.send_all(head_bytes, timeouts.write)
+            stream.send_all(head_bytes, timeouts.write, self._give_up_at)
             self.sent = True
             head, rest = self._read_head(stream, request, b"")
             self._reusable = head.keep_alive
         else:
-            upload = Upload(stream, head_bytes, request, request.body, first, timeouts.write)
+            upload = Upload(stream, head_bytes, request, request.body, first, timeouts.write, self._give_up_at)
             head, rest = self._send_and_read_head(stream, request, upload)
+        self._give_up_at = min(give_up_at, request.ends_by)
         if head.status == 101:
             self._piece = rest
             return UpstreamResponse(head.status, head.reason, head.fields, None, self)
@@ -197,7 +204,14 @@ class Conversation:
         return self._stream
 
     def _deadline(self) -> float:
-        return min(_monotonic() + self._read_timeout, self._give_up_at)
+        """When a wait that begins now is over. An exchange that must be, is: there may be nothing to wait for."""
+        now = _monotonic()
+        if now >= self._give_up_at:
+            raise self._overdue(ReadTimeout("there is no time left"))
+        return min(now + self._patience, self._give_up_at)
+
+    def _overdue(self, error: ReadTimeout) -> ProxyError:
+        return error if self._request is None else overdue(self._request, error, True)
 
     def _read(self, receive: Callable[[int], Received]) -> bytes | Received:
         """What is to come, by ``receive``; ``b""`` at the end."""
@@ -216,16 +230,22 @@ class Conversation:
 
     def _receive(self, size: int) -> bytes:
         """For the body's reader; a reset within a body is a cut."""
+        deadline = self._deadline()
         try:
-            return self._open_stream().recv(size, self._deadline())
+            return self._open_stream().recv(size, deadline)
         except ResetError as error:
             raise TruncatedBodyError(str(error)) from error
+        except ReadTimeout as error:
+            raise self._overdue(error) from error
 
     def _receive_piece(self, size: int) -> bytes | Piped:
+        deadline = self._deadline()
         try:
-            return self._open_stream().recv_piece(size, self._deadline())
+            return self._open_stream().recv_piece(size, deadline)
         except ResetError as error:
             raise TruncatedBodyError(str(error)) from error
+        except ReadTimeout as error:
+            raise self._overdue(error) from error
 
     def _send_and_read_head(
         self, stream: Stream, request: UpstreamRequest, upload: Upload
@@ -254,6 +274,7 @@ class Conversation:
         try:
             upload.send_piece()
             while not upload.whole:
+                self._deadline()  # a client that sends slowly ends no wait of ours
                 if len(early) <= _MAX_HEAD and not stream.is_quiet():
                     received = stream.recv(_RECEIVE, self._deadline())
                     early += received
@@ -287,10 +308,17 @@ class Conversation:
             while (end := data.find(END_OF_HEAD)) < 0:
                 if data:
                     _check_partial(data)
-                piece = stream.recv(_RECEIVE, self._deadline())
+                try:
+                    piece = stream.recv(_RECEIVE, self._deadline())
+                except ReadTimeout as error:
+                    if self.answered:
+                        raise
+                    raise FirstByteTimeout(str(error)) from error
                 if not piece:
                     raise ResetError("the backend closed the connection before it answered")
-                self.answered = True
+                if not self.answered:
+                    self.answered = True
+                    self._patience = request.timeouts.read
                 data = data + piece if data else piece
             if end > _MAX_HEAD:
                 raise BackendProtocolError(f"the head of the answer is longer than {_MAX_HEAD} bytes")

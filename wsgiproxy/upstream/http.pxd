@@ -6,7 +6,7 @@ from wsgiproxy.upstream.messages cimport UpstreamRequest, UpstreamResponse
 cdef class HttpUpstream:
     cdef public str _authority
     cdef public Connector _connector
-    cdef public object _spawn, _timeouts, _proxy_protocol
+    cdef public object _spawn, _proxy_protocol
     cdef public bint _own_host
 
     cpdef _converse(self, stream, Connector connector, UpstreamRequest request, bytes first, bint reused)

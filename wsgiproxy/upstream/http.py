@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 
 from wsgiproxy.config import schema
-from wsgiproxy.errors import ResetError, Retry, StaleConnectionError
+from wsgiproxy.errors import ConnectTimeout, ReadTimeout, ResetError, Retry, StaleConnectionError, WriteTimeout
 from wsgiproxy.transport.proxy_protocol import encode_v1, encode_v2
 from wsgiproxy.transport.stream import Stream
 from wsgiproxy.upstream.connector import Connector
 from wsgiproxy.upstream.conversation import Conversation, Spawn
+from wsgiproxy.upstream.deadlines import overdue
 from wsgiproxy.upstream.messages import IDEMPOTENT, NOBODY, ClientAddress, UpstreamRequest, UpstreamResponse
 
 _ENCODERS = {"v1": encode_v1, "v2": encode_v2}
@@ -33,7 +34,6 @@ class HttpUpstream:
         self._authority = authority
         self._connector = connector
         self._spawn = spawn
-        self._timeouts = schema.PoolTimeouts()
         self._own_host = False
         self._proxy_protocol: str | None = None
 
@@ -41,8 +41,7 @@ class HttpUpstream:
         return f"<HttpUpstream {self._authority}, {self._connector!r}>"
 
     def configure(self, block: schema.Pool) -> None:
-        """Take on the timeouts, keep-alive, host and PROXY rules of a pool's block."""
-        self._timeouts = block.timeouts
+        """Take on the keep-alive, host and PROXY rules of a pool's block."""
         self._own_host = block.host == "backend"
         self._proxy_protocol = block.proxy_protocol
         self._connector.configure(block.keep_alive)
@@ -59,7 +58,7 @@ class HttpUpstream:
         if stream is not None:
             return self._converse(stream, self._connector, request, first, True)
         began = _monotonic()
-        stream = self._connector.dial(began + self._timeouts.connect, preface)
+        stream = self._dial(request, began, preface)
         connect_seconds = _monotonic() - began
         # A connection that began with a PROXY header is its client's alone.
         response = self._converse(stream, None if preface else self._connector, request, first, False)
@@ -72,7 +71,7 @@ class HttpUpstream:
         stream = self._connector.dial(deadline, self._preface(NOBODY))
         conversation = Conversation(stream, None, None, deadline)
         try:
-            return conversation.run(request, request.host or self._authority, self._timeouts)
+            return conversation.run(request, request.host or self._authority)
         except BaseException:
             conversation.close()
             raise
@@ -93,13 +92,24 @@ class HttpUpstream:
         """The PROXY header that a new connection for ``client`` begins with, where the pool asks for one."""
         return b"" if self._proxy_protocol is None else _ENCODERS[self._proxy_protocol](*client)
 
+    def _dial(self, request: UpstreamRequest, now: float, preface: bytes) -> Stream:
+        timeouts = request.timeouts
+        limit = min(request.head_by, request.ends_by)
+        try:
+            return self._connector.dial(now + timeouts.connect, preface, timeouts.tls, limit)
+        except ConnectTimeout as error:
+            raise overdue(request, error, False) from error
+
     def _converse(
         self, stream: Stream, connector: Connector | None, request: UpstreamRequest, first: bytes, reused: bool
     ) -> UpstreamResponse:
         conversation = Conversation(stream, connector, self._spawn)
         host = self._authority if self._own_host else request.host or self._authority
         try:
-            return conversation.run(request, host, self._timeouts, first)
+            return conversation.run(request, host, first)
+        except (ReadTimeout, WriteTimeout) as error:
+            conversation.close()
+            raise overdue(request, error, conversation.sent) from error
         except ResetError as error:
             conversation.close()
             if reused and not conversation.answered:

@@ -8,7 +8,8 @@ from wsgiproxy.http1.message cimport Framing
 cdef class UpstreamRequest:
     cdef public str method, target, host, lines, script_name, path_info, query, upgrade, scheme
     cdef public Framing framing
-    cdef public object body, on_cancel, on_early_hints, client
+    cdef public object body, on_cancel, on_early_hints, client, timeouts
+    cdef public double head_by, ends_by
     cdef public dict environ
     cdef public tuple trailers
 

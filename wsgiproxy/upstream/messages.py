@@ -8,6 +8,7 @@ sockets.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any, NamedTuple, Protocol
 
 from wsgiproxy.config import schema
@@ -17,6 +18,7 @@ from wsgiproxy.http1.writer import field_lines
 from wsgiproxy.transport.splice import Piped
 from wsgiproxy.transport.stream import Stream
 
+DEFAULT_TIMEOUTS = schema.Timeouts()
 IDEMPOTENT = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"})  # may be repeated (RFC 9110 9.2.2)
 
 # Given a function, arranges that it is called with the reason once the client has gone; given None, takes that back.
@@ -61,12 +63,13 @@ class UpstreamRequest:
     ``framing`` is ``NO_BODY``. ``upgrade`` is the protocol that the client asks to switch to, already found fit.
     ``on_early_hints`` takes the fields of each 103. ``trailers`` names the trailer fields, in lower case, that are
     passed on, both ways. ``client`` and ``scheme`` are those of the client that is believed; empty where the
-    environ says it all.
+    environ says it all. ``head_by`` is the instant of ``time.monotonic()`` by which the head of the answer must be
+    there, ``ends_by`` the one by which all must be over, ``timeouts`` what else it may take.
     """
 
     __slots__ = (
-        "body", "client", "environ", "framing", "host", "lines", "method", "on_cancel", "on_early_hints", "path_info",
-        "query", "scheme", "script_name", "target", "trailers", "upgrade",
+        "body", "client", "ends_by", "environ", "framing", "head_by", "host", "lines", "method", "on_cancel",
+        "on_early_hints", "path_info", "query", "scheme", "script_name", "target", "timeouts", "trailers", "upgrade",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +91,8 @@ class UpstreamRequest:
         trailers: tuple[str, ...] = (),
         client: ClientAddress = NOBODY,
         scheme: str = "",
+        timeouts: schema.Timeouts = DEFAULT_TIMEOUTS,
+        ends_by: float = inf,
     ) -> None:
         self.method = method
         self.target = target
@@ -105,6 +110,9 @@ class UpstreamRequest:
         self.trailers = trailers
         self.client = client
         self.scheme = scheme
+        self.timeouts = timeouts
+        self.head_by = inf
+        self.ends_by = ends_by
 
     def twin(self, on_cancel: OnCancel) -> UpstreamRequest:
         """The same request without a body once more, to be cancelled by other means; nobody is told of its 103s."""
@@ -121,6 +129,8 @@ class UpstreamRequest:
             trailers=self.trailers,
             client=self.client,
             scheme=self.scheme,
+            timeouts=self.timeouts,
+            ends_by=self.ends_by,
         )
         twin.lines = self.lines
         return twin
@@ -208,7 +218,7 @@ class Upstream(Protocol):
         """How many idle connections are held."""
 
     def configure(self, block: schema.Pool) -> None:
-        """Take on the timeouts, keep-alive and host rules of a pool's block; idle connections stay."""
+        """Take on the keep-alive, host and PROXY rules of a pool's block; idle connections stay."""
 
     def close(self) -> None:
         """Close the idle connections; exchanges under way finish and then close theirs. Idempotent."""

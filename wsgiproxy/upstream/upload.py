@@ -20,15 +20,23 @@ class Upload:
     """The request's body on its way, behind its head; it may change hands between two pieces."""
 
     __slots__ = (
-        "_body", "_chunked", "_data", "_left", "_names", "_piece", "_stopped", "_stream", "_timeout", "broken", "sent",
-        "whole",
+        "_body", "_chunked", "_data", "_deadline", "_left", "_names", "_piece", "_stopped", "_stream", "_timeout",
+        "broken", "sent", "whole",
     )  # fmt: skip
 
     def __init__(
-        self, stream: Stream, head: bytes, request: UpstreamRequest, body: RequestBody, piece: bytes, timeout: float
+        self,
+        stream: Stream,
+        head: bytes,
+        request: UpstreamRequest,
+        body: RequestBody,
+        piece: bytes,
+        timeout: float,
+        deadline: float = inf,
     ) -> None:
-        """``piece`` is the body's first, empty only where the whole body is."""
+        """``piece`` is the body's first, empty only where the whole body is; ``deadline`` ends any wait to send."""
         self._stream = stream
+        self._deadline = deadline
         self._data = head  # goes out with the next piece
         self._body = body
         self._piece: bytes | Piped = piece
@@ -56,7 +64,7 @@ class Upload:
         else:
             data = head + last_chunk(allowed_trailers(self._body.trailers(), self._names))
         self.sent = self.broken = True
-        self._stream.send_all(data, self._timeout)
+        self._stream.send_all(data, self._timeout, self._deadline)
         self.broken = False
         self.whole = not self._left
 

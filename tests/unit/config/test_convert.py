@@ -162,13 +162,13 @@ pools:
     [
         # keys
         ("pool: {}", '1:1: unknown key "pool", did you mean "pools"?'),
-        ("x: 1", '1:1: unknown key "x"; the keys here are daemon, forwarding, pools, routes'),
+        ("x: 1", '1:1: unknown key "x"; the keys here are daemon, forwarding, timeouts, pools, routes'),
         ("? [a]\n: 1", "1:3: a key must be plain text"),
         ("daemon: {workers: 1, workers: 1}", '1:22: daemon: duplicate key "workers", first on line 1'),
         ("pools:\n  web: {}", '2:8: pools.web: missing key "backends"'),
         ("pools:\n  web:", '2:7: pools.web: missing key "backends"'),
         # types
-        ("5", '1:1: expected a block of daemon, forwarding, pools, routes, got text "5"'),
+        ("5", '1:1: expected a block of daemon, forwarding, timeouts, pools, routes, got text "5"'),
         ("daemon: []", "1:9: daemon: expected a block of listeners, workers, access_log, drain_timeout, got a list"),
         ("pools: []", "1:8: pools: expected a mapping of pools, got a list"),
         ("routes: {}", "1:9: routes: expected a list of routes, got a mapping"),
@@ -345,7 +345,7 @@ daemon: {workers: 2}
         'f.yaml:2:12: routes[0].pool: unknown pool "nowhere"; the pools are web',
         'f.yaml:3:20: routes[1].match.host: must not have a port, got "a:1"',
         'f.yaml:3:39: routes[1]: unknown key "prty"; the keys here are '
-        "name, match, pool, respond, redirect, strip_prefix, upgrades, body_bytes, trailers",
+        "name, match, pool, respond, redirect, strip_prefix, upgrades, body_bytes, timeouts, trailers",
         'f.yaml:6:17: pools.web.backends[0]: unknown key "adress", did you mean "address"?',
         'f.yaml:6:38: pools.web.backends[1]: "ftp://x" has an unknown scheme (ftp://); '
         "expected http://host:port, https://host:port, unix:/path or app:module:callable",

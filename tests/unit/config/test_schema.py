@@ -53,7 +53,7 @@ def test_one_may_stand_for_many(document: dict[str, Any]) -> None:
 
 
 def test_durations_and_sizes_may_be_text_or_numbers(document: dict[str, Any]) -> None:
-    connect = document["$defs"]["PoolTimeouts"]["properties"]["connect"]
+    connect = document["$defs"]["Timeouts"]["properties"]["connect"]
     assert connect["type"] == ["number", "string"]
     assert connect["pattern"] == kinds.DURATION_PATTERN
     header_bytes = document["$defs"]["Limits"]["properties"]["header_bytes"]

@@ -24,7 +24,7 @@ def full_table(*most: int, max_queue: int = 100, seconds: float = 20.0, previous
     backends = tuple(
         schema.Backend(address=address(name), max_in_flight=limit) for name, limit in zip("abcd", most, strict=False)
     )
-    timeouts = schema.PoolTimeouts(queue=seconds)
+    timeouts = schema.OwnTimeouts(queue=seconds)
     return table(schema.Pool(backends=backends, max_queue=max_queue, timeouts=timeouts), previous)
 
 

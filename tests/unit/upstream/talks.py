@@ -12,6 +12,7 @@ from tests.scripted import Backend, Script, backend
 from tests.unit.upstream.apps import ScriptedBody
 from wsgiproxy.config import schema
 from wsgiproxy.http1.message import CHUNKED, Framing
+from wsgiproxy.routing.build import merged
 from wsgiproxy.upstream.connector import Connector
 from wsgiproxy.upstream.http import HttpUpstream
 from wsgiproxy.upstream.messages import UpstreamRequest, UpstreamResponse
@@ -26,9 +27,9 @@ class Counting(Connector):
     dialled = 0
     given_back = 0
 
-    def dial(self, deadline: float, preface: bytes = b"") -> Any:
+    def dial(self, *how: Any) -> Any:
         self.dialled += 1
-        return super().dial(deadline, preface)
+        return super().dial(*how)
 
     def give_back(self, stream: Any) -> None:
         self.given_back += 1
@@ -41,14 +42,23 @@ class Upstream(HttpUpstream):
     def __init__(self, server: Backend, duplex: bool) -> None:
         self.server = server
         self.connector = Counting(server.address, functools.partial(driver().connect_tcp, server.host, server.port))
+        self.timeouts = schema.Timeouts()
         super().__init__(AUTHORITY, self.connector, driver().spawn if duplex else None)
+
+    def configure(self, block: schema.Pool) -> None:
+        self.timeouts = merged(schema.Timeouts(), block.timeouts)
+        super().configure(block)
+
+    def send(self, request: UpstreamRequest, *, fresh: bool = False) -> UpstreamResponse:
+        request.timeouts = self.timeouts
+        return super().send(request, fresh=fresh)
 
 
 def block(host: Any = "client", max_idle: int = 10, proxy_protocol: Any = None, **timeouts: float) -> schema.Pool:
     """A pool's block."""
     return schema.Pool(
         backends=(schema.Backend(address="http://ignored"),),
-        timeouts=schema.PoolTimeouts(**timeouts),
+        timeouts=schema.OwnTimeouts(**timeouts),
         keep_alive=schema.KeepAlive(max_idle=max_idle),
         host=host,
         proxy_protocol=proxy_protocol,

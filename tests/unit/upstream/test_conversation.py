@@ -300,9 +300,9 @@ def test_a_reload_while_a_connection_is_made_lets_nobody_else_use_it() -> None:
     with talking([Peer.head, OK], proxy_protocol="v1") as talk:
         dial = talk.connector.dial
 
-        def reload_and_dial(deadline: float, preface: bytes = b"") -> Any:
+        def reload_and_dial(*how: Any) -> Any:
             talk.configure(block())
-            return dial(deadline, preface)
+            return dial(*how)
 
         talk.connector.dial = reload_and_dial  # type: ignore[method-assign]
         assert read(talk.send(get(client=ClientAddress("192.0.2.1", 1234, "192.0.2.2", 80)))) == b"ok"

@@ -10,9 +10,12 @@ from tests.loopback import wait_for
 from tests.scripted import OK, Peer, background, body, pause, serve
 from tests.unit.upstream.talks import get, post, read, talking
 from wsgiproxy.errors import (
+    AttemptTimeout,
     BackendProtocolError,
     ClientDisconnectedError,
     ConnectError,
+    ExchangeTimeout,
+    FirstByteTimeout,
     ProxyError,
     ReadTimeout,
     ResetError,
@@ -162,11 +165,40 @@ def test_an_idle_connection_that_the_backend_closed_is_not_even_tried() -> None:
 # --- time -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("part", [b"", HEAD + b"Content-"])
-def test_a_silent_backend_is_a_read_timeout(part: bytes) -> None:
+@pytest.mark.parametrize(
+    ("part", "kind", "timeouts"),
+    [
+        (b"", FirstByteTimeout, {"read": 0.1}),
+        (b"", FirstByteTimeout, {"first_byte": 0.1}),
+        (HEAD + b"Content-", ReadTimeout, {"read": 0.1, "first_byte": 20.0}),
+    ],
+)
+def test_a_silent_backend_is_a_timeout(part: bytes, kind: type[ReadTimeout], timeouts: dict[str, float]) -> None:
     began = time.monotonic()
-    failing(ReadTimeout, [Peer.head, part], read=0.1)
+    failing(kind, [Peer.head, part], **timeouts)
     assert time.monotonic() - began >= 0.1
+
+
+@pytest.mark.parametrize("part", [b"", HEAD + b"Content-"])
+def test_an_attempt_and_an_exchange_have_a_time_of_their_own(part: bytes) -> None:
+    late = get()
+    late.head_by = time.monotonic() + 0.1
+    failing(AttemptTimeout, [Peer.head, part], request=late)
+    late = get()
+    late.head_by = late.ends_by = time.monotonic() + 0.1
+    failing(ExchangeTimeout, [Peer.head, part], request=late)
+
+
+def test_an_exchange_ends_in_time_however_quickly_its_body_comes() -> None:
+    late = get()
+    with talking(
+        [Peer.head, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *[b"1\r\nx\r\n", pause(0.01)] * 100]
+    ) as talk:
+        late.ends_by = time.monotonic() + 0.2
+        response = talk.send(late)
+        with pytest.raises(ExchangeTimeout):
+            read(response)
+        assert talk.idle_connections() == 0
 
 
 def test_the_read_timeout_is_between_two_pieces_not_for_the_whole() -> None:
