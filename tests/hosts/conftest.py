@@ -23,9 +23,9 @@ def config_text(backend: str, beta: str, dead: str) -> str:
     return f"""
 pools:
   web: {{backends: ["{backend}"], keep_alive: {{max_idle: {SLACK}}}, health_check: {CHECK}}}
-  beta: {{backends: ["{beta}"], health_check: {CHECK}}}
+  beta: {{backends: ["{beta}"], health_check: {CHECK}, panic_threshold: 0}}
   dead: {{backends: ["{dead}"]}}
-  known_dead: {{backends: ["{dead}"], health_check: {CHECK}}}
+  known_dead: {{backends: ["{dead}"], health_check: {CHECK}, panic_threshold: 0}}
 routes:
   - {{match: {match}, pool: web}}
   - {{match: {{path: /stripped}}, pool: web, strip_prefix: true}}
