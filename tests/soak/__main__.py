@@ -1,4 +1,4 @@
-"""``python -m tests.soak [slow] [websocket] [transfers]``: the long runs, by hand. See README.md here.
+"""``python -m tests.soak [slow] [websocket] [transfers] [rolling]``: the long runs, by hand. See README.md here.
 
 Each prints what it measured and fails with exit status 1 where something that must hold did not.
 """
@@ -12,13 +12,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.soak import attacks, transfers, tunnels
+from tests.soak import attacks, rolling, transfers, tunnels
 from tests.soak.stage import Stage
 
 RUNS: dict[str, Callable[[Stage, argparse.Namespace], list[str]]] = {
     "slow": attacks.run,
     "websocket": tunnels.run,
     "transfers": transfers.run,
+    "rolling": rolling.run,
 }
 
 
@@ -26,7 +27,7 @@ def main() -> int:
     """Run what is asked for; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("runs", nargs="*", choices=[*RUNS, []], help=f"any of {', '.join(RUNS)} (all)")
-    parser.add_argument("--seconds", type=int, default=60, help="seconds of each slow mode (60)")
+    parser.add_argument("--seconds", type=int, default=60, help="seconds of each slow mode, and of rolling (60)")
     parser.add_argument("--connections", type=int, default=1000, help="slow clients at once (1000)")
     parser.add_argument("--messages", type=int, default=100_000, help="WebSocket messages (100000)")
     options = parser.parse_args()
