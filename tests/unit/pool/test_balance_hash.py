@@ -51,6 +51,18 @@ def test_only_the_keys_of_the_one_that_leaves_move_and_they_come_back_with_it(co
     assert owners(web) == before
 
 
+def test_with_weights_too_only_the_keys_of_the_one_that_leaves_move_to_the_others_by_weight() -> None:
+    weights = {"a": 5, "b": 3, "c": 1, "d": 1}
+    before, after = (
+        owners(pool(*names, balance="hash", **{name: weights[name] for name in names})) for names in ("abcd", "bcd")
+    )
+    away = moved(before, after)
+    assert {one for one, _ in away} == {"a"}
+    assert len(away) / len(KEYS) == pytest.approx(5 / 10, abs=0.01)
+    to = Counter(other for _, other in away)
+    assert {name: to[name] / len(away) for name in "bcd"} == pytest.approx({"b": 0.6, "c": 0.2, "d": 0.2}, abs=0.02)
+
+
 def test_one_that_is_added_takes_its_part_and_nothing_else_moves() -> None:
     old = table(block(*"abcd", balance="hash"))
     before = owners(old.pools["web"])

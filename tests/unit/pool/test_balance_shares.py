@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
 import random
 from collections import Counter, deque
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
-from tests.unit.pool.scripted import name_of, pool
+from tests.unit.pool.scripted import block, name_of, pool, table
 from wsgiproxy.pool.balance import note_latency
 from wsgiproxy.pool.pool import Lease, Pool
 
@@ -100,19 +102,54 @@ def test_random_two_takes_chance_at_its_ends(chance: float) -> None:
     assert sum(backend.in_flight for backend in web.backends) == 10
 
 
-# --- least_time -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("balance", WEIGHING)
+def test_attempts_after_a_failure_are_shared_by_weight_too(balance: str) -> None:
+    web = seeded(balance, **WEIGHTS)
+    heaviest = web.backends[0]
+    taken: Counter[str] = Counter()
+    leases: deque[Lease] = deque()
+    for _, key in zip(range(PICKS // 2), keys(web), strict=False):
+        lease = web.acquire((), key)
+        if lease.backend is heaviest:
+            lease.release()
+            lease = web.acquire((heaviest,), key)
+        taken[name_of(lease.backend.address)] += 1
+        leases.append(lease)
+        if len(leases) == 300:
+            leases.popleft().release()
+    parts = {name: count / taken.total() for name, count in taken.items()}
+    assert parts == pytest.approx({"b": 0.6, "c": 0.2, "d": 0.2}, abs=0.01)
+
+
+@pytest.mark.parametrize("balance", WEIGHING)
+def test_what_is_more_than_one_may_have_is_shared_by_the_weights_of_the_others(balance: str) -> None:
+    given = block(*WEIGHTS, balance=balance, **WEIGHTS)
+    limited = (msgspec.structs.replace(given.backends[0], max_in_flight=60), *given.backends[1:])
+    web = table(msgspec.structs.replace(given, backends=limited)).pools["web"]
+    web.roster.chance = random.Random(5).random
+    parts = work(web, 300, PICKS // 2)
+    assert parts == pytest.approx({"a": 0.2, "b": 0.48, "c": 0.16, "d": 0.16}, abs=0.01)
+
+
+# --- backends that are not as fast as others --------------------------------------------------------------------------
 
 
 class Race:
-    """``clients`` clients who ask a ``least_time`` pool one request after another, in a time of their own."""
+    """``clients`` clients who ask a pool one request after another, in a time of their own.
 
-    def __init__(self, clients: int, **seconds: float) -> None:
-        self.web = pool(*seconds, balance="least_time")
+    Each backend works on ``slots`` requests at once; the others wait there for their turn.
+    """
+
+    def __init__(self, clients: int, balance: str = "least_time", slots: int = 1000, **seconds: float) -> None:
+        self.web = seeded(balance, **dict.fromkeys(seconds, 1))
         self.seconds = seconds
         self.now = 1000.0
         self.web.roster.clock = lambda: self.now
         self.chance = random.Random(3)
-        self.under_way: list[tuple[float, Lease]] = []
+        self.under_way: list[tuple[float, int, float, Lease]] = []  # ends at, number, began at
+        self.free_at = {name: [0.0] * slots for name in seconds}  # each slot of each backend
+        self.took: list[float] = []  # seconds of each request that is over
+        self.number = 0
         self.clients = clients
 
     def run(self, requests: int) -> Counter[str]:
@@ -120,15 +157,52 @@ class Race:
         taken: Counter[str] = Counter()
         for _ in range(requests):
             if len(self.under_way) == self.clients:
-                self.under_way.sort(key=lambda entry: entry[0])
-                self.now, lease = self.under_way.pop(0)
+                self.now, _, began_at, lease = heapq.heappop(self.under_way)
+                self.took.append(self.now - began_at)
                 lease.answered(200)
                 lease.release()
-            lease = self.web.acquire()
+            key = self.chance.getrandbits(63) if self.web.hash_on else None
+            lease = self.web.acquire((), key)
             name = name_of(lease.backend.address)
             taken[name] += 1
-            self.under_way.append((self.now + self.seconds[name] * self.chance.uniform(0.8, 1.2), lease))
+            slots = self.free_at[name]
+            over_at = max(self.now, slots[0]) + self.seconds[name] * self.chance.uniform(0.8, 1.2)
+            heapq.heapreplace(slots, over_at)
+            self.number += 1
+            heapq.heappush(self.under_way, (over_at, self.number, self.now, lease))
         return taken
+
+    def p99(self) -> float:
+        """Of the seconds that requests took."""
+        return sorted(self.took)[len(self.took) * 99 // 100]
+
+
+@pytest.mark.parametrize(
+    ("balance", "part", "p99"),
+    [
+        ("round_robin", 0.2, 0.85),
+        ("least_conn", 0.024, 0.2),
+        ("random_two", 0.024, 0.22),
+        ("least_time", 0.006, 0.03),
+        ("hash", 0.024, 0.22),
+    ],
+)
+def test_how_much_one_of_five_that_is_ten_times_slower_gets_and_delays(balance: str, part: float, p99: float) -> None:
+    """32 clients, four requests at once at each backend: 40 a second at the slow one, 400 at each of the others.
+
+    A balance that looks at the load lets it have what it can do, 40 of 1640; ``least_time`` less. ``p99`` is at most.
+    """
+    race = Race(32, balance, 4, slow=0.1, b=0.01, c=0.01, d=0.01, e=0.01)
+    race.run(1000)
+    race.took.clear()
+    taken = race.run(20_000)
+    assert taken["slow"] / 20_000 == pytest.approx(part, abs=0.004)
+    assert race.p99() <= p99
+    others = [taken[name] / 20_000 for name in "bcde"]
+    assert max(others) - min(others) < 0.02
+
+
+# --- least_time -------------------------------------------------------------------------------------------------------
 
 
 def test_least_time_gives_a_slow_backend_least_and_asks_it_again_now_and_then() -> None:
