@@ -24,7 +24,7 @@ def blocks(language: str, text: str = README) -> list[str]:
 def test_the_lines_to_paste_are_there() -> None:
     lines = [line for block in blocks("sh") for line in block.splitlines()]
     assert f"{SETUP}. && .venv/bin/wsgiproxy demo" in lines
-    assert f"{SETUP}-e '.[test]' && .venv/bin/python -m pytest -q tests" in lines
+    assert f"{SETUP}-e '.[test]' && .venv/bin/python -m pytest -q -n 3 --dist loadfile tests" in lines
 
 
 def test_every_command_in_it_exists() -> None:

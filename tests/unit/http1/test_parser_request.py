@@ -174,7 +174,7 @@ def test_limits_are_exact() -> None:
 def test_a_large_bad_head_is_refused_in_linear_time(data: bytes) -> None:
     started = time.process_time()
     assert status_of(data, max_target=1_000_000) in (400, 431)
-    assert time.process_time() - started < 0.05
+    assert time.process_time() - started < 1.0  # in quadratic time it would be minutes
 
 
 LEGAL = b"".join([b"POST /a?b HTTP/1.1\r\n", b"Host: x\r\n", b"Content-Length: 3\r\n", b"X-A: b, c \r\n", b"\r\n"])

@@ -210,7 +210,7 @@ def test_a_flood_of_fields_is_refused_fast() -> None:
     started = time.process_time()
     with pytest.raises(BackendProtocolError):
         parse_response(data, "GET")
-    assert time.process_time() - started < 0.05
+    assert time.process_time() - started < 1.0  # in quadratic time it would be minutes
 
 
 def test_a_reason_phrase_is_cut_to_a_bearable_length() -> None:
