@@ -1,4 +1,4 @@
-"""``python -m tests.soak [slow] [websocket] [transfers] [rolling]``: the long runs, by hand. See README.md here.
+"""``python -m tests.soak [RUN ...]``: the long runs, by hand. See README.md here.
 
 Each prints what it measured and fails with exit status 1 where something that must hold did not.
 """
@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.soak import attacks, rolling, transfers, tunnels
+from tests.soak import attacks, keepalive, rolling, transfers, tunnels
 from tests.soak.stage import Stage
 
 RUNS: dict[str, Callable[[Stage, argparse.Namespace], list[str]]] = {
@@ -20,6 +20,7 @@ RUNS: dict[str, Callable[[Stage, argparse.Namespace], list[str]]] = {
     "websocket": tunnels.run,
     "transfers": transfers.run,
     "rolling": rolling.run,
+    "keepalive": keepalive.run,
 }
 
 
@@ -30,6 +31,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=60, help="seconds of each slow mode, and of rolling (60)")
     parser.add_argument("--connections", type=int, default=1000, help="slow clients at once (1000)")
     parser.add_argument("--messages", type=int, default=100_000, help="WebSocket messages (100000)")
+    parser.add_argument("--requests", type=int, default=100_000, help="requests to backends that close (100000)")
     options = parser.parse_args()
     failures: list[str] = []
     for name in options.runs or RUNS:

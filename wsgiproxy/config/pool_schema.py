@@ -185,6 +185,13 @@ class KeepAlive(Block, frozen=True):
     idle_timeout: Annotated[
         Duration, Meta(description="An idle connection is not used again after this (nginx: 60s).")
     ] = 60.0
+    trusted_for: Annotated[
+        Duration,
+        Meta(
+            description="The same for requests that cannot be sent again, such as POST: the backend may close it just "
+            "then. They get a new one rather."
+        ),
+    ] = 0.75
 
 
 class Outliers(Block, frozen=True):

@@ -4,7 +4,8 @@ cdef class Connector:
     cdef public list _idle
     cdef public bint _closed
     cdef public Py_ssize_t _max_idle
-    cdef public double _idle_timeout, _usable_for
+    cdef public double _idle_timeout, _trusted_for, _usable_for, _wary_until
 
-    cpdef take(self, bint look=*)
+    cpdef take(self, bint careful=*)
+    cpdef bint _is_trusted(self) except -1
     cpdef give_back(self, stream)

@@ -22,6 +22,8 @@ from wsgiproxy.upstream.idle_limit import IdleLimit
 
 _log = logging.getLogger("wsgiproxy.upstream")
 
+SOON = 0.5  # seconds; no backend is known that has so little patience: it closes for another reason
+WARY = 10.0  # seconds
 _SHORTEST_WAIT = 0.001  # seconds, for what is late already: a wait of no time is not one
 
 _monotonic = time.monotonic
@@ -72,8 +74,10 @@ class Connector:
         self._limit = IdleLimit()
         self._usable_for = 0.0  # seconds that a connection given back now may be used
         self._closed = False
+        self._wary_until = 0.0  # the backend has closed a connection behind an answer of late: any may be next
         self._max_idle = 0
         self._idle_timeout = 0.0
+        self._trusted_for = 0.0
 
     def __repr__(self) -> str:
         return f"<Connector {self._address}, {len(self._idle)} idle{', closed' if self._closed else ''}>"
@@ -82,28 +86,47 @@ class Connector:
         """Take on the limits of a pool's block; they hold from the next connection that is given back."""
         self._max_idle = block.max_idle
         self._idle_timeout = block.idle_timeout
+        self._trusted_for = block.trusted_for
         self._usable_for = min(self._idle_timeout, self._limit.seconds)
 
     def idle_connections(self) -> int:
         """How many idle connections are held."""
         return len(self._idle)
 
-    def take(self, look: bool = False) -> Stream | None:
-        """An idle connection that is still good, or None; ``look`` as for ``Stream.is_quiet``."""
+    def take(self, careful: bool = False) -> Stream | None:
+        """An idle connection that is still good, or None.
+
+        ``careful`` is for a request that cannot be sent again: one that the backend is hardly about to close, by its
+        age, by what the backend did of late, and by what the kernel knows.
+        """
+        if careful and not self._is_trusted():
+            return None
         idle = self._idle
         while idle:
             try:
                 close_at, given_at, stream = idle.pop()
             except IndexError:  # another thread took the last one
                 return None
-            if stream.is_quiet(look):
+            if stream.is_quiet(careful):
                 now = _monotonic()
                 if close_at > now:
                     return stream
                 self._limit.still_open(now - given_at)
                 self._usable_for = min(self._idle_timeout, self._limit.seconds)
+            elif _monotonic() - given_at < SOON:
+                self.distrust()
             stream.close()
         return None
+
+    def distrust(self) -> None:
+        """The backend has closed a connection under a request, or right behind an answer: let it be a warning."""
+        self._wary_until = _monotonic() + WARY
+
+    def _is_trusted(self) -> bool:
+        """Whether the youngest idle connection is young enough, and the backend in no mood to close them."""
+        now = _monotonic()
+        youngest = self._idle[-1:]  # a copy: another thread may take it meanwhile, and leave an older one
+        return bool(youngest) and youngest[0][1] > now - self._trusted_for and now >= self._wary_until
 
     def dial(
         self, deadline: float, preface: bytes = b"", tls_timeout: float | None = None, limit: float = inf
@@ -155,7 +178,11 @@ class Connector:
         oldest = idle[:1]  # a copy: another thread may take it meanwhile
         if oldest and oldest[0][0] <= now:
             self._close_expired(now)
-        if self._closed or len(idle) >= self._max_idle or not stream.is_quiet():
+        if not stream.is_quiet():
+            self.distrust()
+            stream.close()
+            return
+        if self._closed or len(idle) >= self._max_idle:
             stream.close()
             return
         idle.append((now + self._usable_for, now, stream))
@@ -185,6 +212,8 @@ class Connector:
             self._idle.remove(entry)
             entry[2].close()
             self._limit.closed(now - entry[1], now)
+            if now - entry[1] < SOON:
+                self.distrust()
         usable_for = min(self._idle_timeout, self._limit.seconds)
         if usable_for < self._usable_for / 2:
             _log.info("%s closes idle connections: none is used after %.1f s", self._address, usable_for)

@@ -15,7 +15,7 @@ from wsgiproxy.transport.stream import Stream
 from wsgiproxy.upstream.connector import Connector
 from wsgiproxy.upstream.conversation import Conversation, Spawn
 from wsgiproxy.upstream.deadlines import overdue
-from wsgiproxy.upstream.messages import IDEMPOTENT, NOBODY, ClientAddress, UpstreamRequest, UpstreamResponse
+from wsgiproxy.upstream.messages import NOBODY, ClientAddress, UpstreamRequest, UpstreamResponse, may_be_repeated
 
 _ENCODERS = {"v1": encode_v1, "v2": encode_v2}
 
@@ -49,12 +49,14 @@ class HttpUpstream:
     def send(self, request: UpstreamRequest, *, fresh: bool = False) -> UpstreamResponse:
         """Send a request and wait for the head of its answer.
 
-        A request that must not be repeated gets a closer look at the connection that it is to reuse.
+        What cannot be repeated, or may be too large for it, reuses a connection with more care.
         """
         # Before a connection is held: a client may take its time with the first piece of its body.
         first = b"" if request.body is None else request.body.read_some()
         preface = self._preface(request.client)
-        stream = None if fresh or preface else self._connector.take(request.method not in IDEMPOTENT)
+        stream = None
+        if not (fresh or preface):
+            stream = self._connector.take(request.body is not None or not may_be_repeated(request))
         if stream is not None:
             return self._converse(stream, self._connector, request, first, True)
         began = _monotonic()
@@ -113,6 +115,7 @@ class HttpUpstream:
         except ResetError as error:
             conversation.close()
             if reused and not conversation.answered:
+                self._connector.distrust()
                 raise _stale(error, conversation.sent) from error
             raise
         except BaseException:

@@ -252,3 +252,54 @@ def test_a_backend_that_turns_out_to_wait_longer_is_believed_again(clock: Clock)
     connector.give_back(connector.dial(0.0))
     clock.now += 17
     assert connector.take() is not None
+
+
+# --- requests that cannot be sent again -------------------------------------------------------------------------------
+
+
+def test_a_request_that_cannot_be_sent_again_gets_no_connection_that_was_idle_for_long(clock: Clock) -> None:
+    connector = make()
+    old, young = dialled(connector, 2)
+    connector.give_back(old)
+    clock.now += 0.7
+    connector.give_back(young)
+    clock.now += 0.7
+    assert connector.take(careful=True) is young
+    assert connector.take(careful=True) is None
+    assert connector.take() is old
+
+
+@pytest.mark.parametrize("how", ["evicted", "given back", "found", "told"])
+def test_after_a_close_behind_an_answer_it_gets_none_at_all_for_a_while(clock: Clock, how: str) -> None:
+    connector = make()
+    one, other = dialled(connector, 2)
+    connector.give_back(other)
+    if how == "evicted":
+        connector.give_back(one)
+        clock.now += 0.1
+        one.hang_up()
+    elif how == "given back":
+        one.quiet = False
+        connector.give_back(one)
+    elif how == "found":  # where nobody watches
+        connector.give_back(one)
+        one.quiet = False
+        assert connector.take() is other
+        connector.give_back(other)
+    else:
+        connector.distrust()
+    assert connector.take(careful=True) is None
+    assert connector.take() is other
+    clock.now += 10
+    connector.give_back(other)
+    assert connector.take(careful=True) is other
+
+
+def test_a_close_after_a_timeout_is_no_reason_to_distrust(clock: Clock) -> None:
+    connector = make()
+    one, other = dialled(connector, 2)
+    connector.give_back(one)
+    clock.now += 2
+    one.hang_up()
+    connector.give_back(other)
+    assert connector.take(careful=True) is other
