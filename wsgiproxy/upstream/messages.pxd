@@ -22,3 +22,6 @@ cdef class UpstreamResponse:
     cdef public str reason
     cdef public list fields
     cdef public object length, body
+
+
+cpdef bint may_be_repeated(UpstreamRequest request)
