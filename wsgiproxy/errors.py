@@ -79,10 +79,17 @@ class OutOfResourcesError(ProxyError):
 
 
 class ExchangeTimeout(ProxyError):
-    """The whole exchange took longer than it may: who is to blame, of client and backends, is not known."""
+    """The whole exchange took longer than it may: who is to blame, of client and backends, is not known.
+
+    ``waited`` is for how many seconds it was in the pool's queue, where it came to its end.
+    """
 
     status = 504
     reason = "total_timeout"
+
+    def __init__(self, message: str, waited: float = 0.0) -> None:
+        super().__init__(message)
+        self.waited = waited
 
 
 class HedgeLostError(ProxyError):

@@ -207,7 +207,10 @@ def log_record(daemon: Daemon, target: str) -> dict[str, Any]:
 
     def find() -> dict[str, Any]:
         lines = (daemon.config.parent / "access.log").read_text().splitlines()
-        return next((record for record in map(json.loads, lines) if record["target"] == target), {})
+        found = next((record for record in map(json.loads, lines) if record["target"] == target), {})
+        if not found:
+            daemon.process.send_signal(signal.SIGUSR1)  # it writes what it keeps before it opens the file anew
+        return found
 
     return wait_until(find, what=f"{target} in the access log")
 

@@ -7,6 +7,7 @@ is a path within the block (empty for the block itself). Nothing here knows the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from math import inf
 
 from wsgiproxy.config import schema
 from wsgiproxy.config.address import AppAddress, HttpAddress, parse_backend_address
@@ -20,6 +21,7 @@ Contradiction = tuple[str, str]
 _OWN_FIELDS = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
 _PLAIN_ROUTE = schema.Route()
 _PLAIN_LIMITS = schema.Limits()
+_PLAIN_TIMEOUTS = schema.Timeouts()
 _PLAIN_CHECK = schema.HealthCheck()
 _PLAIN_OUTLIERS = schema.Outliers()
 _NO_BODY = (204, 304)  # RFC 9110 15.3.5, 15.4.5
@@ -30,6 +32,8 @@ def contradictions(block: Block) -> Iterator[Contradiction]:
     match block:
         case schema.Limits():
             yield from _of_limits(block)
+        case schema.Timeouts() | schema.OwnTimeouts():
+            yield from _of_timeouts(block)
         case schema.Pool():
             yield from _of_pool(block)
         case schema.HealthCheck():
@@ -56,6 +60,15 @@ def _of_limits(block: schema.Limits) -> Iterator[Contradiction]:
         yield "connections_per_client", f"must not be more than connections ({block.connections}), all clients together"
 
 
+def _of_timeouts(block: schema.Timeouts | schema.OwnTimeouts) -> Iterator[Contradiction]:
+    total = block.total or inf
+    for key in ("connect", "tls", "queue", "first_byte", "read", "write"):
+        seconds = getattr(block, key)
+        by_default = isinstance(block, schema.Timeouts) and seconds == getattr(_PLAIN_TIMEOUTS, key)
+        if seconds is not None and seconds > total and not by_default:
+            yield key, f"does nothing beyond total ({total:g} s), which ends it all"
+
+
 def _of_pool(block: schema.Pool) -> Iterator[Contradiction]:
     addresses = [parse_backend_address(backend.address) for backend in block.backends]
     if block.tls != schema.BackendTls() and not any(
@@ -76,6 +89,8 @@ def _of_pool(block: schema.Pool) -> Iterator[Contradiction]:
         and not any(isinstance(address, HttpAddress) for address in addresses)
     ):
         yield "health_check.port", "does nothing here: none of the backends has an address with a port"
+    if block.timeouts.total and (block.retries.per_attempt_timeout or 0) > block.timeouts.total:
+        yield "retries.per_attempt_timeout", f"does nothing beyond timeouts.total ({block.timeouts.total:g} s)"
     if block.proxy_protocol is not None and all(isinstance(address, AppAddress) for address in addresses):
         yield "proxy_protocol", "does nothing here: applications of this process have no connection to begin"
 

@@ -133,9 +133,12 @@ class Timeouts(Block, frozen=True):
         Duration, Meta(gt=0, description="Without the backend taking a byte of the request (nginx: 60s); 504.")
     ] = 60.0
     total: Annotated[
-        Annotated[Duration, Meta(gt=0)] | None,
-        Meta(description="For the whole exchange, all attempts and both bodies, but no tunnel; none; 504, or a cut."),
-    ] = None
+        Duration,
+        Meta(
+            description="For the whole exchange: queue, attempts, both bodies, but no tunnel; 0: no bound; "
+            "504, or a cut (Envoy route timeout: 15s)."
+        ),
+    ] = 0.0
     tunnel: Annotated[
         Duration, Meta(gt=0, description="Without a byte either way after an upgrade (HAProxy timeout tunnel: none).")
     ] = 3600.0
@@ -152,7 +155,7 @@ class OwnTimeouts(Block, frozen=True):
     ] = None
     read: Annotated[Annotated[Duration, Meta(gt=0)] | None, Meta(description="Without a byte of the answer.")] = None
     write: Annotated[Annotated[Duration, Meta(gt=0)] | None, Meta(description="Without a byte of the request.")] = None
-    total: Annotated[Annotated[Duration, Meta(gt=0)] | None, Meta(description="For the whole exchange.")] = None
+    total: Annotated[Duration | None, Meta(description="For the whole exchange; 0: no bound.")] = None
     tunnel: Annotated[
         Annotated[Duration, Meta(gt=0)] | None, Meta(description="Without a byte either way after an upgrade.")
     ] = None

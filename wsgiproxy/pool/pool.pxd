@@ -26,7 +26,7 @@ cdef class Pool:
     cdef public long long _known_changes
     cdef public bint hedges, _limited, _timed
 
-    cpdef Lease acquire(self, exclude=*, key=*, on_cancel=*, patience=*)
+    cpdef Lease acquire(self, exclude=*, key=*, on_cancel=*, patience=*, double ends_by=*)
     cpdef Lease take(self, exclude, key)
     cdef Lease _lease(self, Backend backend)
     cdef _catch_up(self)

@@ -14,7 +14,7 @@ from math import inf
 
 from wsgiproxy.config import schema
 from wsgiproxy.config.values import parse_hash_on, parse_status_range
-from wsgiproxy.errors import NoBackendError, PoolFullError, QueueTimeout
+from wsgiproxy.errors import ExchangeTimeout, NoBackendError, PoolFullError, QueueTimeout
 from wsgiproxy.pool.backend import SHARE, Backend, Roster
 from wsgiproxy.pool.balance import bounded_hash, make_pick, note_latency
 from wsgiproxy.pool.outlier import (
@@ -144,14 +144,15 @@ class Pool:
         key: int | None = None,
         on_cancel: OnCancel | None = None,
         patience: float | None = None,
+        ends_by: float = inf,
     ) -> Lease:
         """A lease of the backend that is to get the next attempt; one of ``exclude`` only where no other is available.
 
         ``key`` is the ``hashing.digest`` of what a pool that hashes goes by, None where the request has nothing such.
         Who is asked first is said by ``tiers``. ``NoBackendError`` where nobody is available. Where all that are, are
         full, it waits for its turn, unless ``max_queue`` others do: ``PoolFullError``. ``QueueTimeout`` where its turn
-        does not come within ``patience`` seconds (None: the pool's). Through ``on_cancel`` it is heard that the client
-        has gone; why, is raised.
+        does not come within ``patience`` seconds (None: the pool's), ``ExchangeTimeout`` where not by the instant
+        ``ends_by``. Through ``on_cancel`` it is heard that the client has gone; why, is raised.
         """
         roster = self._roster
         waiter: Waiter[Lease] | None = None
@@ -171,7 +172,7 @@ class Pool:
         if waiter is not None:
             for other in served:
                 other.wake()
-            return self._wait(waiter, on_cancel, self.timeouts.queue if patience is None else patience)
+            return self._wait(waiter, on_cancel, self.timeouts.queue if patience is None else patience, ends_by)
         if lease is not None:
             return lease
         if self._others:
@@ -261,16 +262,19 @@ class Pool:
             lease.gamble = not backend.available
         return lease
 
-    def _wait(self, waiter: Waiter[Lease], on_cancel: OnCancel | None, seconds: float) -> Lease:
+    def _wait(self, waiter: Waiter[Lease], on_cancel: OnCancel | None, seconds: float, ends_by: float) -> Lease:
         """What comes of the queue."""
+        left = ends_by - self._roster.clock()
         try:
-            waiter.wait(seconds, on_cancel)
+            waiter.wait(max(0.0, min(seconds, left)), on_cancel)
         except BaseException:
             lease = waiter.leave()
             if lease is not None:
                 lease.release()
             raise
         lease = waiter.leave()
+        if lease is None and left < seconds:
+            raise ExchangeTimeout(f"pool {self.name}: every backend was full until its time was over", waiter.waited)
         if lease is None:
             raise QueueTimeout(f"pool {self.name}: every backend was full for {seconds:g} s", waited=waiter.waited)
         lease.waited = waiter.waited

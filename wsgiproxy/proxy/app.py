@@ -94,7 +94,8 @@ class ProxyApp:
         fields = response.fields
         if not table.forwards_plainly and table.forwarding.via is not None:
             fields = [*fields, via("HTTP/1.1", table.forwarding.via)]
-        body: ForwardedBody | Tunnel = ForwardedBody(response.body, lease, exchange, route.trailers)
+        body: ForwardedBody | Tunnel
+        body = ForwardedBody(response.body, lease, exchange, route.trailers, request.ends_by)
         try:
             if request.upgrade and response.status == 101:
                 fields = [*fields, ("Upgrade", request.upgrade)]

@@ -5,16 +5,19 @@ What a small body costs in waiting is paid before a backend is asked: a slow cli
 
 from __future__ import annotations
 
+import time
 from math import inf
 from typing import Any
 
-from wsgiproxy.errors import ClientDisconnectedError, ContentTooLargeError
+from wsgiproxy.errors import ClientDisconnectedError, ContentTooLargeError, ExchangeTimeout, RequestTimeout
 from wsgiproxy.http1.message import Fields, Framing
 from wsgiproxy.transport.splice import Piped
 from wsgiproxy.upstream.messages import RequestBody
 
 _READ = 16 * 1024  # bytes asked of a foreign wsgi.input, which waits for all of them
 _REPLAY = 64 * 1024  # bytes kept of a body, unless the pool says otherwise
+
+_monotonic = time.monotonic
 
 
 def body_of(environ: dict[str, Any], framing: Framing, limit: float = inf, keep: int = _REPLAY) -> ReplayableBody:
@@ -54,6 +57,9 @@ class HostInput:
 
     read_piece = read_some
 
+    def end_by(self, instant: float) -> None:
+        """Nothing: how long it waits is the host's to say."""
+
     def interrupt(self) -> None:
         """Nothing: a host's input cannot be interrupted."""
 
@@ -68,7 +74,7 @@ class ReplayableBody:
     Kept are the first piece, whatever its size, and more up to ``keep`` bytes in all; nothing where that is 0.
     """
 
-    __slots__ = ("_keep", "_kept", "_length", "_limit", "_next", "_size", "_source", "can_rewind")
+    __slots__ = ("_ends_by", "_keep", "_kept", "_length", "_limit", "_next", "_size", "_source", "can_rewind")
 
     def __init__(self, source: RequestBody, length: int | None = None, limit: float = inf, keep: int = _REPLAY) -> None:
         """``length`` is what was announced, None for a chunked body; ``limit`` the most that is taken, in bytes."""
@@ -76,6 +82,7 @@ class ReplayableBody:
         self._source = source
         self._length = length
         self._limit = limit
+        self._ends_by = inf
         self._kept: list[bytes] = []
         self._next = 0  # which kept piece comes next
         self._size = 0  # bytes read from the source
@@ -118,11 +125,20 @@ class ReplayableBody:
         """As ``read_some``; behind the beginning, which is kept, the bytes may stay in the kernel."""
         if self._next < len(self._kept) or self._size < self._keep:
             return self.read_some()
-        piece = self._source.read_piece()
+        try:
+            piece = self._source.read_piece()
+        except RequestTimeout as error:
+            self._check_end(error)
+            raise
         self._count(len(piece))
         if len(piece):
             self._forget()
         return piece
+
+    def end_by(self, instant: float) -> None:
+        """Wait for no piece beyond an instant of ``time.monotonic()``, where the host can: ``ExchangeTimeout`` then."""
+        self._ends_by = instant
+        self._source.end_by(instant)
 
     def interrupt(self) -> None:
         """Make a ``read_some`` that waits raise ``InterruptedWaitError``, where the host can."""
@@ -133,9 +149,18 @@ class ReplayableBody:
         return self._source.trailers()
 
     def _read(self) -> bytes:
-        piece = self._source.read_some()
+        try:
+            piece = self._source.read_some()
+        except RequestTimeout as error:
+            self._check_end(error)
+            raise
         self._count(len(piece))
         return piece
+
+    def _check_end(self, error: RequestTimeout) -> None:
+        """A client that is late by the exchange's time is not late by the listener's."""
+        if _monotonic() >= self._ends_by:
+            raise ExchangeTimeout("the request's body had not ended when the exchange's time was over") from error
 
     def _count(self, size: int) -> None:
         self._size += size

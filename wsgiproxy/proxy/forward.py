@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import inf
 
 from wsgiproxy.config import schema
-from wsgiproxy.errors import BackendError, NoBackendError, RetriedStatusError
+from wsgiproxy.errors import BackendError, ExchangeTimeout, NoBackendError, RetriedStatusError
 from wsgiproxy.pool.backend import Backend
 from wsgiproxy.pool.pool import Lease, Pool
 from wsgiproxy.pool.wait import Wait
@@ -46,6 +46,9 @@ def forward(exchange: Exchange, pool: Pool, request: UpstreamRequest) -> tuple[U
         except BackendError as error:
             lease.release(failed=True)
             failure = error
+        except ExchangeTimeout as error:
+            _run_out(exchange, pool, request, lease, error, pool.roster.clock() - began)
+            raise
         except BaseException:
             lease.release()
             raise
@@ -85,14 +88,11 @@ def _acquire(
     failure: BackendError | None,
 ) -> Lease:
     """The lease for the next attempt; where there is none after a ``failure``, that is raised."""
-    patience = request.timeouts.queue
-    if request.ends_by < inf:
-        patience = max(0.0, min(patience, request.ends_by - pool.roster.clock()))
     try:
-        lease = pool.acquire(tried, key, request.on_cancel, patience)
-    except NoBackendError as error:
+        lease = pool.acquire(tried, key, request.on_cancel, request.timeouts.queue, request.ends_by)
+    except (ExchangeTimeout, NoBackendError) as error:
         exchange.queue_seconds += error.waited
-        raise error if failure is None else failure from None
+        raise error if failure is None or isinstance(error, ExchangeTimeout) else failure from None
     exchange.queue_seconds += lease.waited
     if request.body is not None and not _is_here(request.body):
         lease.stop_clock()
@@ -102,6 +102,19 @@ def _acquire(
 def _is_here(body: RequestBody) -> bool:
     """Whether a body is all here, so that the backend need not wait for the client."""
     return isinstance(body, ReplayableBody) and body.is_here
+
+
+def _run_out(
+    exchange: Exchange, pool: Pool, request: UpstreamRequest, lease: Lease, error: ExchangeTimeout, seconds: float
+) -> None:
+    """The exchange's time was over within an attempt of so many seconds.
+
+    The backend is to blame where it had most of that time, and waited for nobody: else one that hangs would never be
+    ejected where ``total`` is the shortest of the time-outs.
+    """
+    whole = request.body is None or _is_here(request.body)
+    lease.release(failed=whole and seconds * 2 >= request.timeouts.total)
+    exchange.fail_attempt(lease.backend.address, error, seconds)
 
 
 def _is_retried(pool: Pool, status: int) -> bool:
@@ -114,6 +127,7 @@ def _may_try_again(
     """Whether there is to be another attempt after this one; if so, it is in the pool's books already."""
     return (
         len(tried) < pool.block.retries.attempts
+        and (request.ends_by == inf or pool.roster.clock() < request.ends_by)
         and (failure.passing or pool.has_other(tried))
         and may_repeat(failure, request)
         and pool.may_retry(lease, tried)

@@ -150,8 +150,10 @@ def upstream_request(
         trailers=route.trailers,
         scheme=str(environ["wsgi.url_scheme"]),
         timeouts=route.timeouts,
-        ends_by=inf if route.timeouts.total is None else exchange.started_at + route.timeouts.total,
+        ends_by=exchange.started_at + route.timeouts.total if route.timeouts.total else inf,
     )
+    if request.body is not None and request.ends_by < inf:
+        request.body.end_by(request.ends_by)
     if head.lines is not None and "HTTP_MAX_FORWARDS" not in head.environ:
         request.lines = head.lines
     else:

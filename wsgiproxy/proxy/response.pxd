@@ -12,6 +12,7 @@ cdef class ForwardedBody:
     cdef public Exchange _exchange
     cdef public tuple trailer_names
     cdef public bint _over, _failed
+    cdef public double ends_by
 
     cpdef is_over(self)
     cpdef _fail(self, error)

@@ -5,26 +5,38 @@ The climb in reverse: connection, lease, access log, in that order, in one place
 
 from __future__ import annotations
 
-from wsgiproxy.errors import Blame, ProxyError
+import time
+from math import inf
+
+from wsgiproxy.errors import Blame, ClientDisconnectedError, ExchangeTimeout, ProxyError
 from wsgiproxy.http1.message import Fields
 from wsgiproxy.pool.pool import Lease
 from wsgiproxy.proxy.exchange import Exchange
 from wsgiproxy.transport.splice import Piped
 from wsgiproxy.upstream.messages import ResponseBody
 
+_monotonic = time.monotonic
+
 
 class ForwardedBody:
     """The iterable that ``ProxyApp`` returns. A body cut short raises, so that the client sees a cut.
 
-    ``trailer_names`` are those of the fields that may follow it.
+    ``trailer_names`` are those of the fields that may follow it, ``ends_by`` the instant of ``time.monotonic()`` at
+    which the client must have all of it.
     """
 
-    __slots__ = ("_body", "_exchange", "_failed", "_lease", "_over", "trailer_names")
+    __slots__ = ("_body", "_exchange", "_failed", "_lease", "_over", "ends_by", "trailer_names")
 
     def __init__(
-        self, body: ResponseBody, lease: Lease, exchange: Exchange, trailer_names: tuple[str, ...] = ()
+        self,
+        body: ResponseBody,
+        lease: Lease,
+        exchange: Exchange,
+        trailer_names: tuple[str, ...] = (),
+        ends_by: float = inf,
     ) -> None:
         self.trailer_names = trailer_names
+        self.ends_by = ends_by
         self._body = body
         self._lease = lease
         self._exchange = exchange
@@ -74,7 +86,8 @@ class ForwardedBody:
         """Give back the connection, release the backend, write the log. Idempotent."""
         exchange = self._exchange
         if not self.is_over():
-            exchange.reason = "client_disconnected"
+            late = self.ends_by < inf and _monotonic() >= self.ends_by
+            exchange.reason = ExchangeTimeout.reason if late else ClientDisconnectedError.reason
         self._body.close()
         self._lease.release(self._failed)
         exchange.finish()

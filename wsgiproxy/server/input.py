@@ -57,6 +57,11 @@ class RequestInput:
         self._check_limit(reader)
         return piece
 
+    def end_by(self, instant: float) -> None:
+        """Wait for the body to no later than that: ``RequestTimeout`` then."""
+        if self._source is not None:
+            self._source.over = instant
+
     def interrupt(self) -> None:
         """Make a ``read_some`` that waits raise ``InterruptedWaitError``; the body can be read on afterwards."""
         if self._source is not None:

@@ -6,6 +6,7 @@ together with the first piece of the body. Beside PEP 3333's, a body object may 
 
 * ``read_piece()``: the next piece of a large body, which may be one that stays in the kernel
   (``transport.splice.Piped``), ``b""`` at the end; raises what ``__next__`` would;
+* ``ends_by``: the instant of ``time.monotonic()`` at which the client must have all of it, or is cut;
 * ``is_over()``: where that is true it need not be asked for another piece;
 * ``is_ready()``: where that is false its first piece will take a while, so the head is sent ahead;
 * ``trailers()``: fields that are written behind the last chunk; ``trailer_names`` announces them in the head;
@@ -148,6 +149,7 @@ class Response:
             self._send_whole(b"".join(result))
             return
         self._result = result
+        self._over = getattr(result, "ends_by", inf)
         is_ready = getattr(result, "is_ready", None)
         if is_ready is not None and not self._head_sent and not is_ready():
             self._send_head(None, b"")
@@ -200,7 +202,7 @@ class Response:
         piece = self._framed(data) if data and not self._no_body else b""
         self._head_sent = True
         if self._pace.response:
-            self._over = _monotonic() + self._pace.response
+            self._over = min(self._over, _monotonic() + self._pace.response)
         if len(piece) > _JOIN_BYTES:
             self._put(head)
             self._put(piece)

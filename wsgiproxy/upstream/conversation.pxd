@@ -27,6 +27,7 @@ cdef class Conversation:
     cpdef _end(self)
     cpdef _finish(self)
     cpdef _open_stream(self)
+    cpdef _await_answer(self, timeouts)
     cpdef double _deadline(self) except? -1
     cpdef _read(self, receive)
     cpdef bytes _receive(self, Py_ssize_t size)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from math import inf
 
+from wsgiproxy.config import schema
 from wsgiproxy.errors import (
     BackendProtocolError,
     FirstByteTimeout,
@@ -83,7 +84,7 @@ class Conversation:
         stream = self._open_stream()
         self._request = request
         timeouts = request.timeouts
-        self._patience = timeouts.read if timeouts.first_byte is None else timeouts.first_byte
+        self._await_answer(timeouts)
         give_up_at = self._give_up_at
         self._give_up_at = min(give_up_at, request.head_by, request.ends_by)
         self._trailer_names = request.trailers
@@ -100,6 +101,7 @@ class Conversation:
             upload = Upload(stream, head_bytes, request, request.body, first, timeouts.write, self._give_up_at)
             head, rest = self._send_and_read_head(stream, request, upload)
         self._give_up_at = min(give_up_at, request.ends_by)
+        request.head_by = inf  # it is there
         if head.status == 101:
             self._piece = rest
             return UpstreamResponse(head.status, head.reason, head.fields, None, self)
@@ -203,12 +205,23 @@ class Conversation:
             raise ResetError("the exchange is over")
         return self._stream
 
+    def _await_answer(self, timeouts: schema.Timeouts) -> None:
+        """What comes next is the first byte of an answer."""
+        self._patience = timeouts.read if timeouts.first_byte is None else timeouts.first_byte
+
     def _deadline(self) -> float:
         """When a wait that begins now is over. An exchange that must be, is: there may be nothing to wait for."""
         now = _monotonic()
         if now >= self._give_up_at:
             raise self._overdue(ReadTimeout("there is no time left"))
         return min(now + self._patience, self._give_up_at)
+
+    def _put_off(self, seconds: float) -> None:
+        """Give the attempt the time that was spent waiting for the client: that is not the backend's fault."""
+        request, upload = self._request, self._upload
+        if request is not None and upload is not None and request.head_by < inf:
+            request.head_by += seconds
+            self._give_up_at = upload.deadline = min(request.head_by, request.ends_by)
 
     def _overdue(self, error: ReadTimeout) -> ProxyError:
         return error if self._request is None else overdue(self._request, error, True)
@@ -261,6 +274,7 @@ class Conversation:
         head, rest = self._read_head(stream, request, early)
         self._reusable = head.keep_alive
         if spawn is not None and head.status < 400 and not (upload.whole or upload.broken):
+            upload.deadline = request.ends_by
             self._uploading = spawn(upload.send_rest, "upload")
         return head, rest
 
@@ -282,6 +296,7 @@ class Conversation:
                     if not received or status >= 400 or (status and duplex):
                         break
                     continue  # TLS may have more that came with it
+                began = _monotonic()
                 try:
                     stream.watch_unread(upload.interrupt if len(early) <= _MAX_HEAD else None)
                     upload.read_piece()
@@ -289,6 +304,7 @@ class Conversation:
                     continue  # to see what the backend says
                 finally:
                     stream.watch_unread(None)
+                    self._put_off(_monotonic() - began)
                 upload.send_piece()
             return early
         except ResetError:
@@ -296,7 +312,7 @@ class Conversation:
         except WriteTimeout:
             if stream.is_quiet(look=True):
                 raise
-            return early  # the same, by a backend that stopped reading
+            return early + (stream.recv_now(_RECEIVE) or b"")  # the same, by a backend that stopped reading
 
     def _read_head(self, stream: Stream, request: UpstreamRequest, data: bytes) -> tuple[ResponseHead, bytes]:
         """The head of the final answer, and what was received after it; 103 is handed on, other 1xx are absorbed.
@@ -311,12 +327,12 @@ class Conversation:
                 try:
                     piece = stream.recv(_RECEIVE, self._deadline())
                 except ReadTimeout as error:
-                    if self.answered:
+                    if data:
                         raise
                     raise FirstByteTimeout(str(error)) from error
                 if not piece:
                     raise ResetError("the backend closed the connection before it answered")
-                if not self.answered:
+                if not data:
                     self.answered = True
                     self._patience = request.timeouts.read
                 data = data + piece if data else piece
@@ -331,6 +347,8 @@ class Conversation:
                 return head, data
             if head.status == 103 and request.on_early_hints is not None:
                 request.on_early_hints(head.fields)
+            if not data:
+                self._await_answer(request.timeouts)
         raise BackendProtocolError(f"more than {_MAX_INTERIM} interim answers")
 
 

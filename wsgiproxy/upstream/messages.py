@@ -34,6 +34,9 @@ class RequestBody(Protocol):
     def read_some(self) -> bytes:
         """The next piece as soon as any is there; ``b""`` at the end."""
 
+    def end_by(self, instant: float) -> None:
+        """Wait for no piece beyond an instant of ``time.monotonic()``, where the host can: ``ExchangeTimeout`` then."""
+
     def interrupt(self) -> None:
         """Make a ``read_some`` that waits raise ``transport.stream.InterruptedWaitError``, where that is possible."""
 

@@ -20,8 +20,8 @@ class Upload:
     """The request's body on its way, behind its head; it may change hands between two pieces."""
 
     __slots__ = (
-        "_body", "_chunked", "_data", "_deadline", "_left", "_names", "_piece", "_stopped", "_stream", "_timeout",
-        "broken", "sent", "whole",
+        "_body", "_chunked", "_data", "_left", "_names", "_piece", "_stopped", "_stream", "_timeout", "broken",
+        "deadline", "sent", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -36,7 +36,6 @@ class Upload:
     ) -> None:
         """``piece`` is the body's first, empty only where the whole body is; ``deadline`` ends any wait to send."""
         self._stream = stream
-        self._deadline = deadline
         self._data = head  # goes out with the next piece
         self._body = body
         self._piece: bytes | Piped = piece
@@ -45,6 +44,7 @@ class Upload:
         self._left = inf if request.framing.length is None else request.framing.length
         self._timeout = timeout
         self._stopped = False
+        self.deadline = deadline  # may be moved
         self.sent = False  # a byte may have left, and the backend may act on it
         self.whole = False  # the last byte has left
         self.broken = False  # a piece may have left in part: nothing can follow it
@@ -64,7 +64,7 @@ class Upload:
         else:
             data = head + last_chunk(allowed_trailers(self._body.trailers(), self._names))
         self.sent = self.broken = True
-        self._stream.send_all(data, self._timeout, self._deadline)
+        self._stream.send_all(data, self._timeout, self.deadline)
         self.broken = False
         self.whole = not self._left
 
