@@ -141,17 +141,20 @@ def _of_redirect(block: schema.Redirect) -> Iterator[Contradiction]:
 
 
 def _of_route(block: schema.Route) -> Iterator[Contradiction]:
+    forwards = block.pool is not None or block.pools is not None
     has_prefix = bool(block.match) and all(match.path and match.path.prefix is not None for match in block.match)
     problem = "needs a path prefix in every match of the route: there is nothing that it could replace otherwise"
     if block.redirect and block.redirect.path_prefix is not None and not has_prefix:
         yield "redirect.path_prefix", problem
-    if block.strip_prefix and block.pool is None:
-        yield "strip_prefix", "goes with pool only"
+    if block.strip_prefix and not forwards:
+        yield "strip_prefix", "goes with pool or pools only"
     elif block.strip_prefix and not has_prefix:
         yield "strip_prefix", problem.replace("replace", "strip")
     for key in ("upgrades", "body_bytes", "timeouts", "trailers"):
-        if block.pool is None and getattr(block, key) != getattr(_PLAIN_ROUTE, key):
-            yield key, "goes with pool only"
+        if not forwards and getattr(block, key) != getattr(_PLAIN_ROUTE, key):
+            yield key, "goes with pool or pools only"
+    if block.pools is not None and not any(share.weight for share in block.pools):
+        yield "pools", "needs a weight of more than 0 somewhere: nobody would get the requests otherwise"
     for index, name in enumerate(block.trailers):
         if is_forbidden_trailer(name):
             yield f"trailers[{index}]", f'"{name}" is never passed on as a trailer (RFC 9110 6.5.1)'

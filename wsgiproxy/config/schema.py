@@ -56,8 +56,8 @@ from wsgiproxy.config.pool_schema import (
 __all__ = [
     "AccessLog", "Backend", "BackendTls", "Certificate", "ClientCertificates", "ClientTimeouts", "Config",
     "Daemon", "Forwarding", "HealthCheck", "KeepAlive", "Limits", "Listener", "ListenerTls", "Match",
-    "Outliers", "OwnTimeouts", "PathMatch", "Pool", "Redirect", "Respond", "Retries", "RetryBudget", "Route",
-    "SlowStart", "Timeouts", "ValueMatch",
+    "Outliers", "OwnTimeouts", "PathMatch", "Pool", "PoolShare", "Redirect", "Respond", "Retries", "RetryBudget",
+    "Route", "SlowStart", "Timeouts", "ValueMatch",
 ]  # fmt: skip
 
 # --- routes -----------------------------------------------------------------------------------------------------------
@@ -129,15 +129,25 @@ class Redirect(Block, frozen=True):
     status: Annotated[Literal[301, 302, 303, 307, 308], Meta(description="The status.")] = 302
 
 
+class PoolShare(Block, frozen=True):
+    """One of several pools that share a route's requests."""
+
+    pool: Annotated[str, Meta(description="The pool.", extra={"refers_to": "pools"})]
+    weight: Annotated[
+        int,
+        Meta(ge=0, le=1_000_000, description="Share of the requests beside the others; 0 takes none (Envoy, Traefik)."),
+    ] = 1
+
+
 class Route(Block, frozen=True):
-    """What is done with the requests that match: exactly one of pool, respond and redirect.
+    """What is done with the requests that match: exactly one of pool, pools, respond and redirect.
 
     The most specific match wins, whatever the order in the file: an exact host, then the longest wildcard; an exact
     path, then a regex, then the longest prefix; then a method; then more headers; then more query parameters; then the
     first in the file (Kubernetes Gateway API, HTTPRoute).
     """
 
-    EXACTLY_ONE = ("pool", "respond", "redirect")
+    EXACTLY_ONE = ("pool", "pools", "respond", "redirect")
 
     name: Annotated[Name, Meta(description="A name for logs; `routes[3]` and the like by default.")] = ""
     match: Annotated[
@@ -148,6 +158,10 @@ class Route(Block, frozen=True):
         ),
     ] = ()
     pool: Annotated[str | None, Meta(description="The pool that answers.", extra={"refers_to": "pools"})] = None
+    pools: Annotated[
+        Annotated[tuple[PoolShare, ...], Meta(min_length=1, extra={"unique": "pool"})] | None,
+        Meta(description="Several pools, of which each request is given one at random, by weight (a canary release)."),
+    ] = None
     respond: Annotated[Respond | None, Meta(description="An answer given here.")] = None
     redirect: Annotated[Redirect | None, Meta(description="An answer that sends the client elsewhere.")] = None
     strip_prefix: Annotated[

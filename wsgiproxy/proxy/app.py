@@ -22,6 +22,7 @@ from wsgiproxy.proxy.request import head_of, upstream_request
 from wsgiproxy.proxy.response import ForwardedBody
 from wsgiproxy.proxy.tunnel import Tunnel
 from wsgiproxy.routing.path import normalize_path
+from wsgiproxy.routing.table import RouteMatch
 from wsgiproxy.runtime import Runtime
 
 _monotonic = time.monotonic
@@ -75,6 +76,9 @@ class ProxyApp:
                     return self._fallback(environ, start_response)
                 raise NotFoundError("no route matches")
             route = match.route
+            if route.split is not None:
+                route = route.split.draw()
+                match = RouteMatch(route, match.prefix_elements)
             exchange.route = route.name
             if route.respond is not None:
                 return answer.respond(exchange, start_response, route.respond)

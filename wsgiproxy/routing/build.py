@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import random
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from wsgiproxy.pool.backend import SHARE, Backend, Health, Roster
 from wsgiproxy.pool.outlier import settle
 from wsgiproxy.pool.pool import Pool
 from wsgiproxy.pool.queue import serve
+from wsgiproxy.routing.split import Split
 from wsgiproxy.routing.table import Route, RoutingTable
 from wsgiproxy.upstream.messages import Upstream
 
@@ -44,11 +46,13 @@ def build_table(
     make_secure: Mapping[str, MakeUpstream] = _NONE,
     renew: frozenset[str] = frozenset(),
     make_roster: Callable[[], Roster] = Roster,
+    chance: Callable[[], float] = random.random,
 ) -> RoutingTable:
     """The table of ``config``; ``make_upstream(address)`` makes what is new. What it raises leaves all as it was.
 
     ``make_secure`` has what makes the ``https://`` upstreams of each pool; in the pools named in ``renew`` backends
     that stay get new ones, too. ``make_roster()`` makes what the generations of a new pool will share.
+    ``chance()``, at least 0 and below 1, draws the pool where several share a route.
     """
     made: list[Upstream] = []
     upstreams = _Upstreams({}, {})
@@ -58,7 +62,9 @@ def build_table(
         return made[-1]
 
     try:
-        table = _build(config, previous, make, make_roster, renew, upstreams)
+        pools = _pools(config, previous, make, make_roster, renew, upstreams)
+        generation = 1 if previous is None else previous.generation + 1
+        table = RoutingTable(generation, pools, _routes(config, pools, chance), config.forwarding)
     except BaseException:
         for upstream in made:
             upstream.close()
@@ -77,15 +83,15 @@ def is_secure(address: BackendAddress) -> bool:
     return isinstance(address, HttpAddress) and address.scheme == "https"
 
 
-def _build(
+def _pools(
     config: schema.Config,
     previous: RoutingTable | None,
     make: Callable[[str, str, BackendAddress], Upstream],
     make_roster: Callable[[], Roster],
     renew: frozenset[str],
     upstreams: _Upstreams,
-) -> RoutingTable:
-    """The table, with nothing that lives changed yet; ``upstreams`` is told what is to be changed then."""
+) -> dict[str, Pool]:
+    """The pools, with nothing that lives changed yet; ``upstreams`` is told what is to be changed then."""
     living = {} if previous is None else previous.pools
     pools = {}
     for name, pool_block in config.pools.items():
@@ -95,13 +101,28 @@ def _build(
         backends = _backends(name, pool_block, old, roster, makes, name in renew, upstreams)
         timeouts = merged(config.timeouts, pool_block.timeouts)
         pools[name] = Pool(name, pool_block, backends, roster, timeouts)
+    return pools
+
+
+def _routes(
+    config: schema.Config, pools: Mapping[str, Pool], chance: Callable[[], float]
+) -> list[tuple[Route, schema.Route]]:
     routes = []
     for index, block in enumerate(config.routes):
-        pool = None if block.pool is None else pools[block.pool]
-        timeouts = merged(config.timeouts if pool is None else pool.timeouts, block.timeouts)
-        routes.append((Route(block.name or f"routes[{index}]", block, pool, timeouts), block))
-    generation = 1 if previous is None else previous.generation + 1
-    return RoutingTable(generation, pools, routes, config.forwarding)
+        name = block.name or f"routes[{index}]"
+        if block.pool is not None:
+            route = _route_to(pools[block.pool], name, block)
+        else:
+            shares = block.pools or ()
+            parts = [_route_to(pools[share.pool], name, block) for share in shares]
+            split = Split(parts, [share.weight for share in shares], chance) if parts else None
+            route = Route(name, block, None, merged(config.timeouts, block.timeouts), split)
+        routes.append((route, block))
+    return routes
+
+
+def _route_to(pool: Pool, name: str, block: schema.Route) -> Route:
+    return Route(name, block, pool, merged(pool.timeouts, block.timeouts))
 
 
 def merged(timeouts: schema.Timeouts, own: schema.OwnTimeouts) -> schema.Timeouts:

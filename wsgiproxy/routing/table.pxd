@@ -9,7 +9,7 @@ from wsgiproxy.routing.match cimport Conditions, RequestFacts
 cdef class Route:
     cdef public str name
     cdef public Pool pool
-    cdef public object respond, redirect, strip_prefix, body_bytes, timeouts, upgrades
+    cdef public object respond, redirect, split, strip_prefix, body_bytes, timeouts, upgrades
     cdef public tuple trailers
 
 

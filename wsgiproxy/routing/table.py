@@ -18,6 +18,7 @@ from wsgiproxy.http1.message import RequestHead
 from wsgiproxy.pool.pool import Pool
 from wsgiproxy.routing.match import Conditions, Key, RequestFacts
 from wsgiproxy.routing.path import normalize_path
+from wsgiproxy.routing.split import Split
 from wsgiproxy.upstream.messages import DEFAULT_TIMEOUTS
 
 _PLAIN_FORWARDING = schema.Forwarding()
@@ -26,20 +27,28 @@ _ROOT = ("",)  # the only prefix of any path that has no elements
 
 
 class Route:
-    """What is done with the requests that match: one of ``pool``, ``respond`` and ``redirect``.
+    """What is done with the requests that match: one of ``pool``, ``split``, ``respond`` and ``redirect``.
 
-    ``upgrades`` and ``trailers`` are in lower case; ``timeouts`` are those of file, pool and route together.
+    A ``split`` is of routes that are the same but for their pool. ``upgrades`` and ``trailers`` are in lower case;
+    ``timeouts`` are those of file, pool and route together.
     """
 
     __slots__ = (
-        "body_bytes", "name", "pool", "redirect", "respond", "strip_prefix", "timeouts", "trailers", "upgrades",
+        "body_bytes", "name", "pool", "redirect", "respond", "split", "strip_prefix", "timeouts", "trailers",
+        "upgrades",
     )  # fmt: skip
 
     def __init__(
-        self, name: str, block: schema.Route, pool: Pool | None, timeouts: schema.Timeouts = DEFAULT_TIMEOUTS
+        self,
+        name: str,
+        block: schema.Route,
+        pool: Pool | None,
+        timeouts: schema.Timeouts = DEFAULT_TIMEOUTS,
+        split: Split[Route] | None = None,
     ) -> None:
         self.name = name
         self.pool = pool
+        self.split = split
         self.timeouts = timeouts
         self.respond = block.respond
         self.redirect = block.redirect
@@ -50,6 +59,9 @@ class Route:
 
     def __repr__(self) -> str:
         target = self.pool.name if self.pool is not None else "respond" if self.respond is not None else "redirect"
+        if self.split is not None:
+            names = [part.pool.name for part in self.split.parts if part.pool is not None]
+            target = ", ".join([f"{name} {weight}" for name, weight in zip(names, self.split.weights, strict=True)])
         return f"<Route {self.name} -> {target}>"
 
 

@@ -19,6 +19,7 @@ from wsgiproxy.config.schema import (
     Outliers,
     PathMatch,
     Pool,
+    PoolShare,
     Redirect,
     Respond,
     Route,
@@ -43,7 +44,7 @@ def test_a_prefix_can_only_be_replaced_where_every_match_has_one(match: tuple[Ma
 
 def test_only_a_pool_has_a_prefix_stripped() -> None:
     route = Route(match=(PREFIX,), respond=Respond(), strip_prefix=True)
-    assert list(contradictions(route)) == [("strip_prefix", "goes with pool only")]
+    assert list(contradictions(route)) == [("strip_prefix", "goes with pool or pools only")]
 
 
 def test_a_redirect_leads_somewhere_else() -> None:
@@ -183,7 +184,7 @@ def test_a_part_is_not_larger_than_the_whole() -> None:
 )
 def test_what_is_between_client_and_backend_goes_with_pool_only(more: dict[str, Any]) -> None:
     (key,) = more
-    assert list(contradictions(Route(respond=Respond(), **more))) == [(key, "goes with pool only")]
+    assert list(contradictions(Route(respond=Respond(), **more))) == [(key, "goes with pool or pools only")]
 
 
 @pytest.mark.parametrize("name", ["Content-Length", "host", "Authorization", "Set-Cookie", "Transfer_Encoding"])
@@ -198,6 +199,7 @@ def test_a_trailer_says_nothing_that_must_stand_in_front(name: str) -> None:
         Route(match=(PREFIX, PREFIX), pool="web", strip_prefix=True),
         Route(match=(PREFIX,), redirect=Redirect(path_prefix="/new")),
         Route(pool="web"),
+        Route(match=(PREFIX,), pools=(PoolShare(pool="a"), PoolShare(pool="b", weight=0)), strip_prefix=True),
         Route(pool="web", upgrades=(), body_bytes=0, trailers=("X-Checksum", "Content-Digest")),
         Limits(body_bytes=0, target_bytes=32 * 1024, connections=10, connections_per_client=10),
         Limits(header_bytes=1000),

@@ -274,12 +274,33 @@ pools:
         (WEB + "routes: [{pool: other}]", '2:17: routes[0].pool: unknown pool "other"; the pools are web'),
         (
             "routes: [{match: {path: /}}]",
-            "1:10: routes[0]: exactly one of pool, respond, redirect is needed; none is given",
+            "1:10: routes[0]: exactly one of pool, pools, respond, redirect is needed; none is given",
         ),
         (
             WEB + "routes: [{pool: web, respond: {}}]",
-            "2:10: routes[0]: exactly one of pool, respond, redirect is needed; pool and respond are given",
+            "2:10: routes[0]: exactly one of pool, pools, respond, redirect is needed; pool and respond are given",
         ),
+        (
+            WEB + "routes: [{pool: web, pools: [{pool: web}]}]",
+            "2:10: routes[0]: exactly one of pool, pools, respond, redirect is needed; pool and pools are given",
+        ),
+        (
+            WEB + "routes: [{pools: [{pool: wbe}]}]",
+            '2:26: routes[0].pools[0].pool: unknown pool "wbe", did you mean "web"?',
+        ),
+        (
+            WEB + "routes: [{pools: [{pool: web, weight: 0}]}]",
+            "2:18: routes[0].pools: needs a weight of more than 0 somewhere: nobody would get the requests otherwise",
+        ),
+        (
+            WEB + "routes: [{pools: [{pool: web, weight: -1}]}]",
+            '2:39: routes[0].pools[0].weight: must be at least 0, got "-1"',
+        ),
+        (
+            WEB + "routes: [{pools: [{pool: web}, {pool: web}]}]",
+            '2:32: routes[0].pools[1]: duplicate pool "web", first on line 2',
+        ),
+        (WEB + "routes: [{pools: []}]", "2:18: routes[0].pools: needs at least 1, got an empty list"),
         (
             "routes: [{match: {path: {}}, respond: {}}]",
             "1:25: routes[0].match.path: exactly one of exact, prefix, regex is needed; none is given",
@@ -345,7 +366,7 @@ daemon: {workers: 2}
         'f.yaml:2:12: routes[0].pool: unknown pool "nowhere"; the pools are web',
         'f.yaml:3:20: routes[1].match.host: must not have a port, got "a:1"',
         'f.yaml:3:39: routes[1]: unknown key "prty"; the keys here are '
-        "name, match, pool, respond, redirect, strip_prefix, upgrades, body_bytes, timeouts, trailers",
+        "name, match, pool, pools, respond, redirect, strip_prefix, upgrades, body_bytes, timeouts, trailers",
         'f.yaml:6:17: pools.web.backends[0]: unknown key "adress", did you mean "address"?',
         'f.yaml:6:38: pools.web.backends[1]: "ftp://x" has an unknown scheme (ftp://); '
         "expected http://host:port, https://host:port, unix:/path or app:module:callable",

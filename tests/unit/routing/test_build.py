@@ -185,3 +185,33 @@ def test_a_failure_leaves_who_is_checked_at_another_port() -> None:
     with pytest.raises(ConfigError):
         build_table(config, old, fail_on_c([]), make_secure={"web": ScriptedUpstream})
     assert a.prober is before
+
+
+SHARED = schema.Config(
+    timeouts=schema.Timeouts(read=9.0),
+    pools={
+        "a": block("a"),
+        "b": schema.Pool(backends=block("b").backends, timeouts=schema.OwnTimeouts(read=5.0)),
+    },
+    routes=(
+        schema.Route(
+            pools=(schema.PoolShare(pool="a", weight=9), schema.PoolShare(pool="b")),
+            timeouts=schema.OwnTimeouts(write=2.0),
+            strip_prefix=True,
+        ),
+    ),
+)
+
+
+def test_a_route_that_several_pools_share_is_several_routes_with_the_time_outs_of_each_pool() -> None:
+    chances = iter([0.0, 0.89, 0.9, 0.99])
+    match = build_table(SHARED, None, ScriptedUpstream, chance=lambda: next(chances)).match(asking(), "/")
+    assert match is not None
+    assert match.route.pool is None
+    split = match.route.split
+    assert split is not None
+    drawn = [split.draw() for _ in range(4)]
+    assert [part.pool and part.pool.name for part in drawn] == ["a", "a", "b", "b"]
+    assert [part.timeouts.read for part in drawn] == [9.0, 9.0, 5.0, 5.0]
+    assert {(part.name, part.strip_prefix, part.timeouts.write) for part in drawn} == {("routes[0]", True, 2.0)}
+    assert repr(match.route) == "<Route routes[0] -> a 9, b 1>"
