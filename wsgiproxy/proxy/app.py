@@ -104,8 +104,7 @@ class ProxyApp:
             if request.upgrade and response.status == 101:
                 fields = [*fields, ("Upgrade", request.upgrade)]
                 ends = (*response.body.take_over(), lease, exchange, response.body)
-                timeouts = route.timeouts
-                body = Tunnel(*ends, self._runtime.driver.spawn, timeouts.tunnel, timeouts.write)
+                body = Tunnel(*ends, self._runtime.driver.spawn, route.timeouts.tunnel, route.timeouts.write)
             start_response(answer.status_line(response.status, response.reason), fields)
         except BaseException:
             body.close()
