@@ -17,13 +17,16 @@ from wsgiproxy.config.schema import (
     Limits,
     Match,
     Outliers,
+    OwnTimeouts,
     PathMatch,
     Pool,
     PoolShare,
     Redirect,
     Respond,
+    Retries,
     Route,
     SlowStart,
+    Timeouts,
     ValueMatch,
 )
 
@@ -103,6 +106,29 @@ def test_a_window_is_for_a_share_of_failures(more: dict[str, Any]) -> None:
     (key,) = more
     assert list(contradictions(Outliers(**more))) == [(key, "does nothing without failure_percent")]
     assert list(contradictions(Outliers(failure_percent=50, **more))) == []
+
+
+@pytest.mark.parametrize("key", ["connect", "tls", "queue", "first_byte", "read", "write"])
+@pytest.mark.parametrize("cls", [Timeouts, OwnTimeouts])
+def test_no_wait_may_be_longer_than_the_whole_of_which_it_is_a_part(key: str, cls: type[Block]) -> None:
+    problem = "does nothing beyond total (2 s), which ends it all"
+    assert list(contradictions(cls(total=2.0, **{key: 2.5}))) == [(key, problem)]
+    assert list(contradictions(cls(total=2.0, **{key: 2.0}))) == []
+    assert list(contradictions(cls(total=0.0, **{key: 2.5}))) == []
+
+
+def test_what_nobody_has_written_contradicts_nothing() -> None:
+    assert list(contradictions(Timeouts(total=2.0))) == []
+
+
+def test_an_attempt_may_be_no_longer_than_the_whole() -> None:
+    pool = Pool(
+        backends=(Backend(address="http://a"),),
+        timeouts=OwnTimeouts(total=2.0),
+        retries=Retries(per_attempt_timeout=3.0),
+    )
+    problem = "does nothing beyond timeouts.total (2 s)"
+    assert list(contradictions(pool)) == [("retries.per_attempt_timeout", problem)]
 
 
 def test_the_first_ejection_is_no_longer_than_the_longest() -> None:

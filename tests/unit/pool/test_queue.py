@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.processes import wait_until
 from tests.unit.pool.scripted import address, name_of, table
 from wsgiproxy.config import schema
-from wsgiproxy.errors import ClientDisconnectedError, PoolFullError, ProxyError, QueueTimeout
+from wsgiproxy.errors import ClientDisconnectedError, ExchangeTimeout, PoolFullError, ProxyError, QueueTimeout
 from wsgiproxy.pool.backend import Backend
 from wsgiproxy.pool.pool import Lease, Pool
 from wsgiproxy.routing.table import RoutingTable
@@ -114,6 +114,16 @@ def test_who_has_waited_too_long_is_told_so_and_leaves_the_queue() -> None:
     with pytest.raises(QueueTimeout, match=r"full for 0\.01 s") as raised:
         web.acquire()
     assert raised.value.waited >= 0.01
+    assert (len(web.roster.waiting), web.backends[0].in_flight) == (0, 1)
+
+
+@pytest.mark.parametrize("left", [0.05, -1.0])
+def test_who_waits_until_the_exchange_is_over_is_not_told_to_come_back(left: float) -> None:
+    web = full_pool(1)
+    web.acquire()
+    with pytest.raises(ExchangeTimeout) as raised:
+        web.acquire(ends_by=web.roster.clock() + left)
+    assert raised.value.waited >= left
     assert (len(web.roster.waiting), web.backends[0].in_flight) == (0, 1)
 
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import io
+import time
 from math import inf
 from typing import Any
 
 import pytest
 
-from wsgiproxy.errors import ClientDisconnectedError, ContentTooLargeError
+from wsgiproxy.errors import ClientDisconnectedError, ContentTooLargeError, ExchangeTimeout, RequestTimeout
 from wsgiproxy.http1.message import CHUNKED, Fields, Framing
 from wsgiproxy.proxy.body import HostInput, ReplayableBody, body_of
 from wsgiproxy.transport.stream import InterruptedWaitError
@@ -218,3 +219,36 @@ def test_a_hosts_input_knows_neither() -> None:
     body = body_of({"wsgi.input": Input(b"a")}, Framing(length=1))
     body.interrupt()
     assert body.trailers() == []
+
+
+class Stalling:
+    """An input of our own server, whose client is late."""
+
+    ends_by = inf
+
+    def end_by(self, instant: float) -> None:
+        self.ends_by = instant
+
+    def read_some(self) -> bytes:
+        raise RequestTimeout("nothing came in time")
+
+    read_piece = read_some
+
+
+@pytest.mark.parametrize(("left", "error"), [(20.0, RequestTimeout), (-1.0, ExchangeTimeout)])
+@pytest.mark.parametrize("read", ["read_some", "read_piece", "prefetch"])
+def test_a_late_client_is_late_by_its_own_time_or_by_the_exchanges(
+    read: str, left: float, error: type[Exception]
+) -> None:
+    source: Any = Stalling()
+    body = ReplayableBody(source, 100_000, keep=0 if read == "read_piece" else 100)
+    body.end_by(time.monotonic() + left)
+    assert source.ends_by < inf
+    with pytest.raises(error):
+        getattr(body, read)()
+
+
+def test_the_waits_of_a_foreign_host_are_its_own() -> None:
+    body = ReplayableBody(HostInput(Input(b"hello"), Framing(length=5)), 5)
+    body.end_by(0.0)
+    assert all_of(body) == b"hello"

@@ -12,6 +12,7 @@ from wsgiproxy.config import schema
 from wsgiproxy.errors import (
     ClientDisconnectedError,
     ConnectError,
+    ExchangeTimeout,
     QueueTimeout,
     ReadTimeout,
     ResetError,
@@ -35,6 +36,39 @@ def test_each_failed_attempt_is_noted_with_its_reason_and_how_long_it_took() -> 
     trial.forward()
     assert trial.exchange.failures == [("http://b0:1", "connect_error", 1.0), ("http://b1:1", "read_timeout", 0.0)]
     assert (trial.exchange.attempts, trial.exchange.backend) == (3, "http://b2:1")
+
+
+# --- the time of the whole exchange -----------------------------------------------------------------------------------
+
+
+def timed(trial: Trial, slow: Slow) -> Trial:
+    """The trial, by the clock of its slow backend."""
+    pool_of(trial.table).roster.clock = lambda: slow.now
+    return trial
+
+
+@pytest.mark.parametrize(("total", "failures"), [(1.5, 1), (2.0, 1), (3.0, 0)])
+def test_a_backend_that_used_up_most_of_the_time_is_to_blame(total: float, failures: int) -> None:
+    one = Slow(ExchangeTimeout("over"))
+    trial = timed(Trial(one, FakeUpstream()), one)
+    trial.fail(ExchangeTimeout, total=total)
+    assert trial.failures == [failures, 0]
+    assert trial.exchange.failures == [("http://b0:1", "total_timeout", 1.0)]
+
+
+def test_a_backend_that_had_to_wait_for_the_client_is_not_to_blame() -> None:
+    one = Slow(ExchangeTimeout("over"))
+    trial = timed(Trial(one, FakeUpstream()), one)
+    trial.fail(ExchangeTimeout, "POST", body_of(b"hel", b"lo"), total=1.0)
+    assert trial.failures == [0, 0]
+
+
+@pytest.mark.parametrize(("total", "asked"), [(0.5, 0), (1.0, 0), (1.5, 1)])
+def test_nobody_else_is_asked_when_the_time_is_over(total: float, asked: int) -> None:
+    one, two = Slow(ConnectError("no")), FakeUpstream(ConnectError("no"))
+    trial = timed(Trial(one, two, attempts=2), one)
+    trial.fail(ConnectError, total=total)
+    assert len(two.requests) == asked
 
 
 # --- how soon ---------------------------------------------------------------------------------------------------------

@@ -127,6 +127,7 @@ def test_where_one_fails_the_other_still_counts(first_fails_first: bool) -> None
         client = Client(first, held)
         assert held.asked.wait(20)
         first.go()
+        wait_until(lambda: backends_of(client.table)[0].failures == 1)
     else:
         client = Client(held, failing)
         wait_until(lambda: backends_of(client.table)[1].failures == 1)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+from math import inf
 from typing import Any
 
 import pytest
@@ -20,14 +22,14 @@ from wsgiproxy.proxy.response import ForwardedBody
 class Answered:
     """A body on its way to the client."""
 
-    def __init__(self, *pieces: Any) -> None:
+    def __init__(self, *pieces: Any, ends_by: float = inf) -> None:
         self.order: list[str] = []
         table = pool_table(FakeUpstream())
         self.backend = backends_of(table)[0]
         self.exchange = Exchange(environ_of(), self._log)
         self.source = FakeBody(pieces)
         self.source.close = self._close  # type: ignore[method-assign]
-        self.body = ForwardedBody(self.source, pool_of(table).acquire(), self.exchange)
+        self.body = ForwardedBody(self.source, pool_of(table).acquire(), self.exchange, (), ends_by)
 
     def _close(self) -> None:
         self.order.append(f"connection, {self.backend.in_flight} in flight")
@@ -105,3 +107,11 @@ def test_trailers_are_those_of_the_backend_where_the_route_passes_any_on() -> No
     assert (body.trailer_names, body.trailers()) == (("x-checksum",), [("X-Checksum", "1")])
     body = ForwardedBody(source, pool_of(table).acquire(), Exchange(environ_of(), None))
     assert (body.trailer_names, body.trailers()) == ((), [])
+
+
+@pytest.mark.parametrize(("left", "reason"), [(20.0, "client_disconnected"), (-1.0, "total_timeout")])
+def test_a_client_that_is_cut_in_the_end_has_not_gone(left: float, reason: str) -> None:
+    answered = Answered(b"he", b"llo", ends_by=time.monotonic() + left)
+    next(answered.body)
+    answered.body.close()
+    assert (answered.exchange.reason, answered.backend.failures) == (reason, 0)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 import pytest
 
 from tests.unit.proxy.journeys import FakeUpstream, backends_of, environ_of, pool_of, pool_table
+from wsgiproxy.config import schema
 from wsgiproxy.http1.message import Fields
 from wsgiproxy.proxy.body import ReplayableBody
 from wsgiproxy.proxy.exchange import Exchange
@@ -65,17 +66,20 @@ class Trial:
         roster = pool_of(self.table).roster
         roster.driver, roster.chance = cast("Driver", self.pauses), lambda: 0.5
 
-    def forward(self, method: str = "GET", body: Any = None, **environ: Any) -> UpstreamResponse:
+    def forward(self, method: str = "GET", body: Any = None, total: float = 0.0, **environ: Any) -> UpstreamResponse:
         request = UpstreamRequest(method, "/", "a", [], body=body, environ=environ_of(method, **environ))
+        if total:
+            request.timeouts = schema.Timeouts(total=total)
+            request.ends_by = pool_of(self.table).roster.clock() + total
         response, lease = forward(self.exchange, pool_of(self.table), request)
         assert sum(self.in_flight) == 1
         lease.release()
         assert sum(self.in_flight) == 0
         return response
 
-    def fail(self, error: type[ErrorT], method: str = "GET", body: Any = None) -> ErrorT:
+    def fail(self, error: type[ErrorT], method: str = "GET", body: Any = None, total: float = 0.0) -> ErrorT:
         with pytest.raises(error) as caught:
-            self.forward(method, body)
+            self.forward(method, body, total)
         assert type(caught.value) is error
         assert sum(self.in_flight) == 0
         return caught.value

@@ -215,3 +215,24 @@ def test_a_route_that_several_pools_share_is_several_routes_with_the_time_outs_o
     assert [part.timeouts.read for part in drawn] == [9.0, 9.0, 5.0, 5.0]
     assert {(part.name, part.strip_prefix, part.timeouts.write) for part in drawn} == {("routes[0]", True, 2.0)}
     assert repr(match.route) == "<Route routes[0] -> a 9, b 1>"
+
+
+def timeouts_of(file: schema.Timeouts, pool: schema.OwnTimeouts, route: schema.OwnTimeouts) -> schema.Timeouts:
+    """The time-outs of a route, by those of the three levels."""
+    web = schema.Pool(backends=(schema.Backend(address="http://a"),), timeouts=pool)
+    config = schema.Config(timeouts=file, pools={"web": web}, routes=(schema.Route(pool="web", timeouts=route),))
+    found = build_table(config, None, ScriptedUpstream).match(asking("/"), "/")
+    assert found is not None
+    return cast("schema.Timeouts", found.route.timeouts)
+
+
+def test_the_time_out_that_stands_nearest_to_the_request_counts_key_by_key() -> None:
+    file, pool = schema.Timeouts(read=9, write=8), schema.OwnTimeouts(read=2, connect=3)
+    merged = timeouts_of(file, pool, schema.OwnTimeouts(read=0.5, tunnel=7))
+    assert merged == schema.Timeouts(read=0.5, write=8, connect=3, tunnel=7)
+
+
+def test_a_bound_for_the_whole_can_be_taken_off_again() -> None:
+    file, none, nothing = schema.Timeouts(total=30), schema.OwnTimeouts(total=0), schema.OwnTimeouts()
+    assert timeouts_of(file, none, nothing).total == timeouts_of(file, nothing, none).total == 0
+    assert timeouts_of(file, none, schema.OwnTimeouts(total=9)).total == 9

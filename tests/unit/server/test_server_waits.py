@@ -183,3 +183,25 @@ def test_a_client_that_takes_an_answer_too_slowly_is_cut() -> None:
             client.read_exactly(200_000)  # now and then, so that no single wait is too long
             gevent.sleep(0.05)
         assert 0.8 <= time.monotonic() - started < 2
+
+
+class Ending:
+    """A body without an end, of which the client must have all by then."""
+
+    def __init__(self, ends_by: float) -> None:
+        self.ends_by = ends_by
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            yield LONG * 10
+
+
+def test_a_body_may_say_itself_when_the_client_is_cut() -> None:
+    body = Ending(time.monotonic() + 0.3)
+    with serving(app_of(body)) as running:
+        client = running.client()
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.read_to(b"\r\n\r\n")
+        while running.server.connections and time.monotonic() < body.ends_by + 4:
+            gevent.sleep(0.01)  # it reads nothing
+        assert body.ends_by <= time.monotonic() < body.ends_by + 2
