@@ -14,7 +14,7 @@ from wsgiproxy.errors import BackendError, ExchangeTimeout, NoBackendError, Retr
 from wsgiproxy.pool.backend import Backend
 from wsgiproxy.pool.pool import Lease, Pool
 from wsgiproxy.pool.wait import Wait
-from wsgiproxy.proxy.attempt import attempt, begin_again, may_repeat
+from wsgiproxy.proxy.attempt import attempt, begin_again, is_here, is_to_blame, may_repeat
 from wsgiproxy.proxy.body import ReplayableBody
 from wsgiproxy.proxy.exchange import Exchange
 from wsgiproxy.proxy.hash_key import hash_key
@@ -47,7 +47,9 @@ def forward(exchange: Exchange, pool: Pool, request: UpstreamRequest) -> tuple[U
             lease.release(failed=True)
             failure = error
         except ExchangeTimeout as error:
-            _run_out(exchange, pool, request, lease, error, pool.roster.clock() - began)
+            seconds = pool.roster.clock() - began
+            lease.release(failed=is_to_blame(error, request, seconds))
+            exchange.fail_attempt(lease.backend.address, error, seconds)
             raise
         except BaseException:
             lease.release()
@@ -94,27 +96,9 @@ def _acquire(
         exchange.queue_seconds += error.waited
         raise error if failure is None or isinstance(error, ExchangeTimeout) else failure from None
     exchange.queue_seconds += lease.waited
-    if request.body is not None and not _is_here(request.body):
+    if request.body is not None and not is_here(request.body):
         lease.stop_clock()
     return lease
-
-
-def _is_here(body: RequestBody) -> bool:
-    """Whether a body is all here, so that the backend need not wait for the client."""
-    return isinstance(body, ReplayableBody) and body.is_here
-
-
-def _run_out(
-    exchange: Exchange, pool: Pool, request: UpstreamRequest, lease: Lease, error: ExchangeTimeout, seconds: float
-) -> None:
-    """The exchange's time was over within an attempt of so many seconds.
-
-    The backend is to blame where it had most of that time, and waited for nobody: else one that hangs would never be
-    ejected where ``total`` is the shortest of the time-outs.
-    """
-    whole = request.body is None or _is_here(request.body)
-    lease.release(failed=whole and seconds * 2 >= request.timeouts.total)
-    exchange.fail_attempt(lease.backend.address, error, seconds)
 
 
 def _is_retried(pool: Pool, status: int) -> bool:

@@ -13,7 +13,7 @@ from wsgiproxy.errors import BackendError, HedgeLostError, ProxyError
 from wsgiproxy.pool.backend import Backend
 from wsgiproxy.pool.pool import Lease, Pool
 from wsgiproxy.pool.wait import Wait
-from wsgiproxy.proxy.attempt import attempt
+from wsgiproxy.proxy.attempt import attempt, is_to_blame
 from wsgiproxy.proxy.exchange import Exchange
 from wsgiproxy.upstream.messages import UpstreamRequest, UpstreamResponse, may_be_repeated
 
@@ -141,7 +141,7 @@ class _Racer:
             self.error = error
         self.seconds = race.roster.clock() - self.began
         if self.error is not None:
-            self.lease.release(failed=isinstance(self.error, BackendError))
+            self.lease.release(failed=is_to_blame(self.error, request, self.seconds))
         if not race.finish(self, self.response):
             self.part()
 

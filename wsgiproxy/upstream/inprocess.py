@@ -10,13 +10,15 @@ from __future__ import annotations
 import importlib
 import logging
 import operator
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from math import inf
 from typing import Any, NoReturn, cast
 from wsgiref.types import WSGIApplication
 
 from wsgiproxy.config import schema
-from wsgiproxy.errors import AppError, ProxyError, TruncatedBodyError
+from wsgiproxy.errors import AppError, ExchangeTimeout, ProxyError, TruncatedBodyError
 from wsgiproxy.http1.framing import content_length
 from wsgiproxy.http1.headers import HOP_BY_HOP, without
 from wsgiproxy.http1.message import Fields
@@ -28,6 +30,7 @@ from wsgiproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 _NO_BODY_STATUSES = (204, 304)
 _LENGTH = frozenset({"content-length"})
 
+_monotonic = time.monotonic
 _log = logging.getLogger("wsgiproxy.app")
 
 
@@ -167,6 +170,7 @@ class _Answer:
                 head.fields.append(("Content-Length", str(head.length)))
         except Exception as error:  # noqa: BLE001 - an application may raise anything; _fail logs it and raises ours
             self._fail(error, AppError)
+        self._check_time()
         head.committed = True
         head.pieces.extendleft(reversed([piece for piece in known if piece]))
         return self._response()
@@ -177,6 +181,7 @@ class _Answer:
     def __next__(self) -> bytes:
         if self._ended:
             raise StopIteration
+        self._check_time()
         remaining = self._remaining
         try:
             piece = self._pull()
@@ -243,6 +248,12 @@ class _Answer:
             length = 0
         self._remaining = length
         return UpstreamResponse(status, reason, fields, length, self)
+
+    def _check_time(self) -> None:
+        """``ExchangeTimeout`` once the exchange is to be over: an application is not interrupted, its answer is."""
+        if self._request.ends_by < inf and _monotonic() >= self._request.ends_by:
+            self._ended = True
+            raise ExchangeTimeout(f"{self._address} had not ended when the exchange's time was over")
 
     def _pull(self) -> bytes:
         """The next piece that is not empty, ``b""`` at the end; raises what the application raises."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication
@@ -11,7 +12,7 @@ import pytest
 
 from tests.unit.upstream.apps import ADDRESS, Environ, Result, ScriptedBody, app_of, fail, get, read, send
 from wsgiproxy.config import schema
-from wsgiproxy.errors import AppError, Blame, ClientDisconnectedError, TruncatedBodyError
+from wsgiproxy.errors import AppError, Blame, ClientDisconnectedError, ExchangeTimeout, TruncatedBodyError
 from wsgiproxy.http1.message import Fields, Framing
 from wsgiproxy.upstream.inprocess import InProcessUpstream
 from wsgiproxy.upstream.messages import Upstream, UpstreamRequest
@@ -313,3 +314,28 @@ def test_validated_applications_are_content(
     response = send(validator(app), request_of(environ=environ, fields=[("Content-Type", "a/b"), ("X-A", "1")]))
     assert read(response) == expected
     response.body.close()
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_that_comes_after_the_end_of_the_exchange_is_none() -> None:
+    result = Result(b"late")
+    request = get()
+    request.ends_by = time.monotonic() - 1
+    with pytest.raises(ExchangeTimeout):
+        InProcessUpstream(ADDRESS, app_of(result)).send(request)
+    assert result.closed == 1
+
+
+def test_an_answer_that_goes_on_after_the_end_of_the_exchange_is_cut() -> None:
+    result = Result(b"one", b"two", b"three")
+    request = get()
+    request.ends_by = time.monotonic() + 20
+    response = InProcessUpstream(ADDRESS, app_of(result)).send(request)
+    assert next(response.body) == b"one"
+    request.ends_by = time.monotonic() - 1
+    with pytest.raises(ExchangeTimeout):
+        next(response.body)
+    response.body.close()
+    assert (result.closed, list(response.body)) == (1, [])
