@@ -91,7 +91,7 @@ class Roster:
         self.returns_at = 0.0  # when the next ejection ends; 0: nobody is ejected
         self.changes = 0
         self.requests = 0
-        self.budget = RetryBudget()
+        self.budget = RetryBudget(clock())
 
 
 class Backend:

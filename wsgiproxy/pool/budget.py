@@ -16,10 +16,11 @@ class RetryBudget:
 
     __slots__ = ("_at", "_requests", "_retries", "_total")
 
-    def __init__(self) -> None:
+    def __init__(self, began: float = 0.0) -> None:
+        """``began`` is since when requests are counted, an instant of the clock that ``take`` is told of."""
         self._requests = [0.0] * WINDOW  # by second, modulo the window
         self._retries = [0] * WINDOW
-        self._at = 0.0  # the last look
+        self._at = began  # the last look
         self._total = 0  # requests counted until then
 
     def __repr__(self) -> str:
@@ -39,7 +40,7 @@ class RetryBudget:
 
     def _catch_up(self, total: int, now: float) -> None:
         """Begin the seconds since the last look; the requests since then are taken to have come evenly."""
-        at, new = self._at, total - self._total
+        at, new = min(self._at, now), total - self._total
         first, last = int(at), int(now)
         for second in range(max(first + 1, last - WINDOW + 1), last + 1):
             self._requests[second % WINDOW] = 0.0

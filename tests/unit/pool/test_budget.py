@@ -7,6 +7,7 @@ import random
 import pytest
 
 from wsgiproxy.config import schema
+from wsgiproxy.pool.backend import Roster
 from wsgiproxy.pool.budget import WINDOW, RetryBudget
 
 TENTH = schema.RetryBudget(percent=10, per_second=0)
@@ -34,6 +35,16 @@ def test_requests_of_long_ago_buy_nothing() -> None:
     budget = RetryBudget()
     budget.take(TENTH, 0, 100.0)
     assert 9 <= taken(budget, TENTH, 100_000, 100.0 + 1000 * WINDOW, 100_000) <= 10  # ten a second
+
+
+def test_all_requests_count_since_the_beginning_however_far_the_clock_has_come() -> None:
+    """They came in the last five seconds, not since the machine was started."""
+    roster = Roster(clock=lambda: 1e6)
+    assert taken(roster.budget, TENTH, 1000, 1e6 + 5, 500) == 100
+
+
+def test_a_clock_that_goes_back_takes_nothing_away() -> None:
+    assert taken(RetryBudget(1e6), TENTH, 1000, 100.0, 500) == 100
 
 
 def test_a_budget_of_nothing_allows_nothing() -> None:
