@@ -195,6 +195,8 @@ WRONG: list[tuple[Checker, str, str, str]] = [
     (floors.tower_crossings, "proxy/a.py", "import wsgiproxy.server.tls", "through WSGI"),
     (floors.relative_imports, "pool/a.py", "from . import b", "relative import"),
     (floors.gevent_imports, "transport/thread.py", "from gevent import socket", "gevent may"),
+    (floors.gevent_imports, "testing/virtual.py", "import gevent", "gevent may"),
+    (floors.gevent_imports, "testing/load.py", "import greenlet", "gevent may"),
     (floors.names_taken_from_threading, "pool/a.py", "from threading import Lock", "threading.Lock()"),
     (floors.whole_config_in_rooms, "pool/a.py", "def f(config: schema.Config): ...", "schema block"),
     (floors.whole_config_in_rooms, "pool/a.py", "from wsgiproxy.config.schema import Config", "schema block"),

@@ -37,6 +37,7 @@ FLOORS = {
     "mount": 7,
     "": 7,  # the public door, wsgiproxy/__init__.py
     "cli": 8,
+    "testing": 8,
     "__main__": 9,
 }
 BELOW_CONFIG_LOADER = "config.loader"  # any other module of config/ helps the loader
@@ -52,6 +53,7 @@ SERVER_TOWER_STANDS_ON = {
 PROXY_TOWER = {"upstream", "pool", "routing", "runtime", "proxy", "scoreboard"}
 GEVENT_ROOMS = {"server", "daemon", "cli", "__main__"}
 GEVENT_MODULES = {"wsgiproxy.transport.greenlet", "wsgiproxy.transport.greenlet_stream"}
+GREENLET_MODULES = {*GEVENT_MODULES, "wsgiproxy.testing.virtual"}  # which have no hub, but greenlets of their own
 ROOMS_WITHOUT_WHOLE_CONFIG = {"http1", "transport", "scoreboard", "upstream", "pool", "server"}
 
 
@@ -164,7 +166,7 @@ def gevent_imports(sources: Iterable[Source]) -> list[str]:
         for source in sources
         for node, module, _ in imports(source)
         if module.split(".")[0] in {"gevent", "greenlet"}
-        and source.name not in GEVENT_MODULES
+        and source.name not in (GREENLET_MODULES if module == "greenlet" else GEVENT_MODULES)
         and room(source.name) not in GEVENT_ROOMS
     ]
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from wsgiproxy.errors import AttemptTimeout, BackendError, ExchangeTimeout, ProxyError, Retry
 from wsgiproxy.upstream.messages import UpstreamRequest
 
-_monotonic = time.monotonic
 
-
-def overdue(request: UpstreamRequest, error: BackendError, sent: bool) -> ProxyError:
+def overdue(
+    request: UpstreamRequest, error: BackendError, sent: bool, clock: Callable[[], float] = time.monotonic
+) -> ProxyError:
     """What a time-out that ended a wait of this request stands for: the exchange's, the attempt's, or itself.
 
-    ``sent`` is whether a byte of the request has left.
+    ``sent`` is whether a byte of the request has left; ``clock`` the one of the request's instants.
     """
-    now = _monotonic()
+    now = clock()
     if now >= request.ends_by:
         return ExchangeTimeout(f"the exchange took too long; at last: {error}")
     if now < request.head_by:
