@@ -281,27 +281,6 @@ pools:
             "2:10: routes[0]: exactly one of pool, pools, respond, redirect is needed; pool and respond are given",
         ),
         (
-            WEB + "routes: [{pool: web, pools: [{pool: web}]}]",
-            "2:10: routes[0]: exactly one of pool, pools, respond, redirect is needed; pool and pools are given",
-        ),
-        (
-            WEB + "routes: [{pools: [{pool: wbe}]}]",
-            '2:26: routes[0].pools[0].pool: unknown pool "wbe", did you mean "web"?',
-        ),
-        (
-            WEB + "routes: [{pools: [{pool: web, weight: 0}]}]",
-            "2:18: routes[0].pools: needs a weight of more than 0 somewhere: nobody would get the requests otherwise",
-        ),
-        (
-            WEB + "routes: [{pools: [{pool: web, weight: -1}]}]",
-            '2:39: routes[0].pools[0].weight: must be at least 0, got "-1"',
-        ),
-        (
-            WEB + "routes: [{pools: [{pool: web}, {pool: web}]}]",
-            '2:32: routes[0].pools[1]: duplicate pool "web", first on line 2',
-        ),
-        (WEB + "routes: [{pools: []}]", "2:18: routes[0].pools: needs at least 1, got an empty list"),
-        (
             "routes: [{match: {path: {}}, respond: {}}]",
             "1:25: routes[0].match.path: exactly one of exact, prefix, regex is needed; none is given",
         ),
