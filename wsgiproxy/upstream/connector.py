@@ -23,7 +23,7 @@ from wsgiproxy.upstream.idle_limit import IdleLimit
 _log = logging.getLogger("wsgiproxy.upstream")
 
 SOON = 0.5  # seconds; no backend is known that has so little patience: it closes for another reason
-WARY = 10.0  # seconds
+WARY = 10.0  # seconds of care, from the beginning and after each such close
 _SHORTEST_WAIT = 0.001  # seconds, for what is late already: a wait of no time is not one
 
 _monotonic = time.monotonic
@@ -74,7 +74,8 @@ class Connector:
         self._limit = IdleLimit()
         self._usable_for = 0.0  # seconds that a connection given back now may be used
         self._closed = False
-        self._wary_until = 0.0  # the backend has closed a connection behind an answer of late: any may be next
+        # Nothing is known of the backend yet, or it has closed a connection behind an answer of late: any may be next.
+        self._wary_until = _monotonic() + WARY
         self._max_idle = 0
         self._idle_timeout = 0.0
         self._trusted_for = 0.0

@@ -42,6 +42,7 @@ class Upstream(HttpUpstream):
     def __init__(self, server: Backend, duplex: bool) -> None:
         self.server = server
         self.connector = Counting(server.address, functools.partial(driver().connect_tcp, server.host, server.port))
+        self.connector._wary_until = 0.0  # it knows the backend for long
         self.timeouts = schema.Timeouts()
         super().__init__(AUTHORITY, self.connector, driver().spawn if duplex else None)
 

@@ -259,6 +259,7 @@ def test_a_backend_that_turns_out_to_wait_longer_is_believed_again(clock: Clock)
 
 def test_a_request_that_cannot_be_sent_again_gets_no_connection_that_was_idle_for_long(clock: Clock) -> None:
     connector = make()
+    clock.now += 10
     old, young = dialled(connector, 2)
     connector.give_back(old)
     clock.now += 0.7
@@ -295,8 +296,19 @@ def test_after_a_close_behind_an_answer_it_gets_none_at_all_for_a_while(clock: C
     assert connector.take(careful=True) is other
 
 
+def test_it_gets_none_of_a_backend_that_nobody_knows_yet(clock: Clock) -> None:
+    connector = make()
+    (stream,) = dialled(connector, 1)
+    connector.give_back(stream)
+    assert connector.take(careful=True) is None
+    clock.now += 10
+    connector.give_back(connector.take())
+    assert connector.take(careful=True) is stream
+
+
 def test_a_close_after_a_timeout_is_no_reason_to_distrust(clock: Clock) -> None:
     connector = make()
+    clock.now += 10
     one, other = dialled(connector, 2)
     connector.give_back(one)
     clock.now += 2
