@@ -26,6 +26,7 @@ from wsgiproxy.config.watcher import Watcher
 from wsgiproxy.errors import ConfigError, InvalidConfigError
 from wsgiproxy.pool.backend import Backend, Roster
 from wsgiproxy.pool.health import HealthChecker
+from wsgiproxy.pool.sticky import read_key
 from wsgiproxy.routing.build import build_table, is_secure
 from wsgiproxy.routing.table import RoutingTable
 from wsgiproxy.transport.certificates import Signature, signature
@@ -182,6 +183,7 @@ class Runtime:
             make_secure={name: functools.partial(make, tls=settings) for name, settings in tls.items()},
             renew=frozenset(name for name, settings in self._tls.items() if tls.get(name) is not settings),
             make_roster=functools.partial(Roster, driver),
+            sticky_keys=self._means.sticky_keys,
         )
         self._tls = tls
         kept = {backend.upstream for backend in _backends(table)}
@@ -205,15 +207,16 @@ class _PoolTls(NamedTuple):
 
 
 class _Means(NamedTuple):
-    """What a configuration names and only this machine can give: applications by address, TLS by pool."""
+    """What a configuration names and only this machine can give: applications by address, TLS and keys by pool."""
 
     apps: Mapping[str, WSGIApplication]
     tls: Mapping[str, _PoolTls]
+    sticky_keys: Mapping[str, bytes]  # from files
 
 
 def _find_means(loaded: Loaded, previous: Mapping[str, _PoolTls] = MappingProxyType({})) -> _Means:
     """What ``loaded`` names; ``InvalidConfigError`` lists what cannot be had. TLS that stays as it was is kept."""
-    apps, tls = {}, {}
+    apps, tls, sticky_keys = {}, {}, {}
     mistakes = []
     for name, pool in loaded.config.pools.items():
         addresses = [parse_backend_address(backend.address) for backend in pool.backends]
@@ -230,9 +233,14 @@ def _find_means(loaded: Loaded, previous: Mapping[str, _PoolTls] = MappingProxyT
                 mistakes.append(loaded.error(f"pools.{name}.{error.key}", error.problem))
             if not pool.tls.verify:
                 _log.warning("pool %s: verify is false: anybody may answer in place of its backends", name)
+        if pool.sticky is not None and pool.sticky.key_file is not None:
+            try:
+                sticky_keys[name] = read_key(pool.sticky.key_file)
+            except ConfigError as error:
+                mistakes.append(loaded.error(f"pools.{name}.{error.key}", error.problem))
     if mistakes:
         raise InvalidConfigError(mistakes)
-    return _Means(apps, tls)
+    return _Means(apps, tls, sticky_keys)
 
 
 def _pool_tls(block: schema.BackendTls, previous: _PoolTls | None) -> _PoolTls:

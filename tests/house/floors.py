@@ -18,6 +18,7 @@ FLOORS = {
     "config.schema": 0,
     "config.daemon_schema": 0,
     "config.pool_schema": 0,
+    "config.sticky_schema": 0,
     "config.kinds": 0,
     "config.address": 0,
     "config.networks": 0,

@@ -12,6 +12,7 @@ from math import inf
 from wsgiproxy.config import schema
 from wsgiproxy.config.address import AppAddress, HttpAddress, parse_backend_address
 from wsgiproxy.config.kinds import Block
+from wsgiproxy.config.sticky_schema import MIN_KEY_LENGTH
 from wsgiproxy.config.values import parse_status_range
 from wsgiproxy.http1.headers import is_forbidden_trailer
 
@@ -24,6 +25,8 @@ _PLAIN_LIMITS = schema.Limits()
 _PLAIN_TIMEOUTS = schema.Timeouts()
 _PLAIN_CHECK = schema.HealthCheck()
 _PLAIN_OUTLIERS = schema.Outliers()
+_PLAIN_STICKY = schema.Sticky(cookie="plain")
+_HOW_TO_MAKE_A_KEY = "make one with `openssl rand -hex 32`, and keep it"
 _NO_BODY = (204, 304)  # RFC 9110 15.3.5, 15.4.5
 
 
@@ -38,6 +41,8 @@ def contradictions(block: Block) -> Iterator[Contradiction]:
             yield from _of_pool(block)
         case schema.HealthCheck():
             yield from _of_health_check(block)
+        case schema.Sticky():
+            yield from _of_sticky(block)
         case schema.Outliers():
             yield from _of_outliers(block)
         case schema.Match():
@@ -114,6 +119,27 @@ def _of_outliers(block: schema.Outliers) -> Iterator[Contradiction]:
                 yield key, "does nothing without failure_percent"
     if block.base_ejection_time > block.max_ejection_time:
         yield "base_ejection_time", f"must not be more than max_ejection_time ({block.max_ejection_time:g} s)"
+
+
+def _of_sticky(block: schema.Sticky) -> Iterator[Contradiction]:
+    ours = block.set_by == "proxy"
+    for key in ("max_sessions",) if ours else ("key", "key_file", "path", "domain", "secure", "http_only", "same_site"):
+        if getattr(block, key) != getattr(_PLAIN_STICKY, key):
+            yield key, f"does nothing beside set_by: {block.set_by}"
+    if ours and (block.key is None) == (block.key_file is None):
+        given = "both are" if block.key is not None else "neither is"
+        yield "", f"exactly one of key, key_file is needed for a cookie of ours, {given} given; {_HOW_TO_MAKE_A_KEY}"
+    if block.key is not None and len(block.key) < MIN_KEY_LENGTH:
+        yield "key", f"must have at least {MIN_KEY_LENGTH} characters, got {len(block.key)}; {_HOW_TO_MAKE_A_KEY}"
+    if ";" in block.path:
+        yield "path", 'must not have ";", which ends it in Set-Cookie'
+    if ours and block.same_site == "none" and not block.secure:
+        yield "same_site", "none needs secure: true, or browsers refuse the cookie"
+    prefix = next((prefix for prefix in ("__Host-", "__Secure-") if block.cookie.startswith(prefix)), "")
+    if ours and prefix and not block.secure:
+        yield "cookie", f"{prefix} needs secure: true, or browsers refuse the cookie"
+    if ours and prefix == "__Host-" and (block.path != "/" or block.domain is not None):
+        yield "cookie", "__Host- needs path: / and no domain, or browsers refuse the cookie"
 
 
 def _of_headers(names: Iterable[str], own: Iterable[str]) -> Iterator[Contradiction]:

@@ -32,6 +32,7 @@ NETWORK = "network"
 PSEUDONYM = "pseudonym"
 TOKEN = "token"
 HASH_ON = "hash_on"
+COOKIE_NAME = "cookie_name"
 
 
 def of_kind(kind: str, **json_schema: Any) -> Meta:
@@ -62,6 +63,7 @@ Name = Annotated[str, of_kind(NAME)]
 Token = Annotated[str, of_kind(TOKEN, pattern="^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 Network = Annotated[str, of_kind(NETWORK, pattern="^unix:$|^[0-9A-Fa-f.:]+(/[0-9]+)?$")]
 HashOn = Annotated[str, of_kind(HASH_ON, pattern="^(client|path|(header|cookie|query):.+)$")]
+CookieName = Annotated[str, of_kind(COOKIE_NAME, pattern="^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 Pseudonym = Annotated[str, of_kind(PSEUDONYM, pattern="^[^ ,()]+$")]
 HeaderName = Annotated[str, of_kind(HEADER_NAME, pattern="^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 PlainText = Annotated[str, Meta(extra_json_schema={"also": ["number", "boolean"]})]

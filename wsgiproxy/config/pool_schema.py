@@ -24,6 +24,7 @@ from wsgiproxy.config.kinds import (
     StatusRange,
     Target,
 )
+from wsgiproxy.config.sticky_schema import Sticky
 
 
 class Backend(Block, frozen=True):
@@ -35,7 +36,10 @@ class Backend(Block, frozen=True):
         Address, Meta(description="`http://host:port`, `https://host:port`, `unix:/path` or `app:module:callable`.")
     ]
     weight: Annotated[
-        int, Meta(ge=0, le=256, description="Share of the pool's work beside the others; 0 takes none (HAProxy: 1).")
+        int,
+        Meta(
+            ge=0, le=256, description="Share of the pool's work beside the others; 0: sticky clients only (HAProxy: 1)."
+        ),
     ] = 1
     priority: Annotated[
         int, Meta(ge=0, le=127, description="Its group: work goes to the lowest one with a backend available (Envoy).")
@@ -49,7 +53,7 @@ class Backend(Block, frozen=True):
     ] = None
     admin_state: Annotated[
         Literal["ready", "drain", "maint"],
-        Meta(description="`drain` and `maint` take no new work; what is under way ends in peace."),
+        Meta(description="`drain`: no new work but sticky clients'; `maint`: none. What is under way ends in peace."),
     ] = "ready"
 
 
@@ -299,6 +303,9 @@ class Pool(Block, frozen=True):
     ] = None
     health_check: Annotated[
         HealthCheck | None, Meta(description="Active checks; without it every backend counts as healthy.")
+    ] = None
+    sticky: Annotated[
+        Sticky | None, Meta(description="How a client stays with the backend that it had; null: it does not.")
     ] = None
     slow_start: Annotated[
         SlowStart | None,

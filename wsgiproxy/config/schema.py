@@ -52,12 +52,13 @@ from wsgiproxy.config.pool_schema import (
     SlowStart,
     Timeouts,
 )
+from wsgiproxy.config.sticky_schema import Sticky
 
 __all__ = [
     "AccessLog", "Backend", "BackendTls", "Certificate", "ClientCertificates", "ClientTimeouts", "Config",
     "Daemon", "Forwarding", "HealthCheck", "KeepAlive", "Limits", "Listener", "ListenerTls", "Match",
     "Outliers", "OwnTimeouts", "PathMatch", "Pool", "PoolShare", "Redirect", "Respond", "Retries", "RetryBudget",
-    "Route", "SlowStart", "Timeouts", "ValueMatch",
+    "Route", "SlowStart", "Sticky", "Timeouts", "ValueMatch",
 ]  # fmt: skip
 
 # --- routes -----------------------------------------------------------------------------------------------------------
@@ -135,7 +136,7 @@ class PoolShare(Block, frozen=True):
     pool: Annotated[str, Meta(description="The pool.", extra={"refers_to": "pools"})]
     weight: Annotated[
         int,
-        Meta(ge=0, le=1_000_000, description="Share of the requests beside the others; 0 takes none (Envoy, Traefik)."),
+        Meta(ge=0, le=1_000_000, description="Share of the requests beside the others; 0: sticky clients only."),
     ] = 1
 
 

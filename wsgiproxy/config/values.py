@@ -74,6 +74,7 @@ def reader(kind: str) -> tuple[Reader, str]:
         kinds.PSEUDONYM: (read_pseudonym, "a name"),
         kinds.TOKEN: (read_token, "a word"),
         kinds.HASH_ON: (read_hash_on, "a part of a request"),
+        kinds.COOKIE_NAME: (read_cookie_name, "a cookie name"),
     }
     return readers[kind]
 
@@ -317,6 +318,11 @@ def read_token(text: str) -> str:
 def read_header_name(text: str) -> str:
     """A header field's name (RFC 9110 5.1)."""
     return _token(text, "a header name")
+
+
+def read_cookie_name(text: str) -> str:
+    """A cookie's name (RFC 6265 4.1.1)."""
+    return _token(text, "a cookie name")
 
 
 def read_header_value(text: str) -> str:

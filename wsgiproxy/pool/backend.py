@@ -197,8 +197,9 @@ class Backend:
     @property
     def draining(self) -> bool:
         """Whether it gets no new work, yet may go on with what must stay with it: by its operator's or its own wish."""
-        by_wish = self.health == "draining" and self.admin_state == "ready"
-        return by_wish or (self.admin_state == "drain" and self.health != "unhealthy")
+        if self.admin_state == "maint" or self.health == "unhealthy" or self.ejected_until:
+            return False
+        return self.admin_state == "drain" or self.health == "draining" or self.weight == 0
 
     @property
     def full(self) -> bool:

@@ -27,6 +27,7 @@ from wsgiproxy.pool.outlier import (
 )
 from wsgiproxy.pool.queue import Waiter, hand_out, serve
 from wsgiproxy.pool.slow_start import ramped
+from wsgiproxy.pool.sticky import Sticky
 from wsgiproxy.pool.tiers import Tier, sort_into_tiers
 from wsgiproxy.upstream.messages import DEFAULT_TIMEOUTS, OnCancel
 
@@ -38,7 +39,7 @@ _log = logging.getLogger("wsgiproxy.pool")
 class Lease:
     """The right to use a backend for one attempt; ``release`` gives it back."""
 
-    __slots__ = ("_bad", "_good", "_pool", "_released", "backend", "gamble", "taken_at", "waited")
+    __slots__ = ("_bad", "_good", "_pool", "_released", "backend", "detour", "gamble", "taken_at", "waited")
 
     def __init__(self, pool: Pool, backend: Backend) -> None:
         self._pool = pool
@@ -46,6 +47,7 @@ class Lease:
         self._good = False  # the head of the answer was no 5xx, or one by the client's fault
         self._bad = False  # it was another 5xx
         self._released = False
+        self.detour = False  # the backend that was preferred is full, and will be asked again
         self.gamble = False  # the backend was known to be bad: the pool panics
         self.taken_at = 0.0  # where the balance wants to know how long answers take
         self.waited = 0.0  # seconds in the queue
@@ -99,7 +101,8 @@ class Pool:
 
     __slots__ = (
         "_first", "_known_changes", "_limited", "_news", "_others", "_pick", "_roster", "_timed",
-        "attempt_timeout", "backends", "block", "hash_on", "hedges", "name", "retried_statuses", "timeouts",
+        "attempt_timeout", "backends", "block", "hash_on", "hedges", "name", "retried_statuses", "sticky",
+        "timeouts",
     )  # fmt: skip
 
     def __init__(
@@ -121,6 +124,7 @@ class Pool:
         self._pick = make_pick(block.balance, lambda: roster.clock(), lambda: roster.chance())  # noqa: PLW0108
         self.hash_on = None if block.hash_on is None else parse_hash_on(block.hash_on)  # what makes a request's key
         self.retried_statuses = tuple([parse_status_range(text) for text in block.retries.statuses])
+        self.sticky: Sticky | None = None  # whose clients stay with their backends, if they do
         self.hedges = block.retries.hedge_after is not None
         self._timed = block.balance == "least_time"
         self._first: tuple[Tier, ...] = ()  # see ``tiers.Tiers``
@@ -145,11 +149,13 @@ class Pool:
         on_cancel: OnCancel | None = None,
         patience: float | None = None,
         ends_by: float = inf,
+        prefer: Backend | None = None,
     ) -> Lease:
         """A lease of the backend that is to get the next attempt; one of ``exclude`` only where no other is available.
 
         ``key`` is the ``hashing.digest`` of what a pool that hashes goes by, None where the request has nothing such.
-        Who is asked first is said by ``tiers``. ``NoBackendError`` where nobody is available. Where all that are, are
+        Who is asked first is said by ``tiers``, but ``prefer``, of this pool, before all others where it may be given
+        work, were it only what must stay with it. ``NoBackendError`` where nobody is available. Where all that are, are
         full, it waits for its turn, unless ``max_queue`` others do: ``PoolFullError``. ``QueueTimeout`` where its turn
         does not come within ``patience`` seconds (None: the pool's), ``ExchangeTimeout`` where not by the instant
         ``ends_by``. Through ``on_cancel`` it is heard that the client has gone; why, is raised.
@@ -160,12 +166,12 @@ class Pool:
             if not exclude:
                 roster.requests += 1
             lease = None
-            if roster.waiting:
-                self._catch_up()
+            if roster.waiting and (prefer is None or prefer.full or not prefer.draining):
+                self._catch_up()  # (nobody in the queue waits for one that drains and has a place)
             else:
-                lease = self.take(exclude, key)
+                lease = self.take(exclude, key, prefer)
             if lease is None and self._others and len(roster.waiting) < self.block.max_queue:
-                waiter = Waiter(roster, self.take, exclude, key)
+                waiter = Waiter(roster, self.take, exclude, key, prefer)
                 served = hand_out(roster)
         if self._news:
             self._tell_news()
@@ -185,9 +191,14 @@ class Pool:
         with roster.lock:
             return None if roster.waiting or not self.has_other(exclude) else self.take(exclude, key)
 
-    def take(self, exclude: Collection[Backend], key: int | None) -> Lease | None:
+    def take(self, exclude: Collection[Backend], key: int | None, prefer: Backend | None = None) -> Lease | None:
         """As ``acquire``, but called under the lock: without a wait, and None where nobody can take one more."""
         self._catch_up()
+        detour = False
+        if prefer is not None and prefer not in exclude and self._admits(prefer):
+            if not prefer.full:
+                return self._lease(prefer)
+            detour = True
         tiers = self._first
         if exclude:
             tiers = self._others
@@ -196,8 +207,18 @@ class Pool:
         for tier in tiers:
             candidates = self._left(tier, exclude) if exclude or self._limited else tier
             if candidates:
-                return self._lease(self._pick(candidates) if key is None else bounded_hash(candidates, key))
+                lease = self._lease(self._pick(candidates) if key is None else bounded_hash(candidates, key))
+                if detour:
+                    lease.detour = True
+                return lease
         return None
+
+    def _admits(self, backend: Backend) -> bool:
+        """Whether work that is meant for a backend may go there."""
+        for tier in self._first:
+            if backend in tier:
+                return True
+        return backend.draining and backend in self.backends  # a reload may have taken it away meanwhile
 
     def has_other(self, tried: Collection[Backend]) -> bool:
         """Whether a backend that was not tried is available, full or not."""

@@ -15,19 +15,27 @@ from wsgiproxy.pool.wait import Wait
 from wsgiproxy.upstream.messages import OnCancel
 
 Place = TypeVar("Place")  # what is waited for: a lease
-Take = Callable[[Collection[Backend], int | None], Place | None]  # ``Pool.take``
+Take = Callable[[Collection[Backend], int | None, Backend | None], Place | None]  # ``Pool.take``
 
 
 class Waiter(Generic[Place]):
     """A request in the queue, from its making, which is to be under the roster's lock, until ``leave``."""
 
-    __slots__ = ("_place", "_roster", "_since", "_wait", "exclude", "key", "take", "waited")
+    __slots__ = ("_place", "_roster", "_since", "_wait", "exclude", "key", "prefer", "take", "waited")
 
-    def __init__(self, roster: Roster, take: Take[Place], exclude: Collection[Backend], key: int | None) -> None:
+    def __init__(
+        self,
+        roster: Roster,
+        take: Take[Place],
+        exclude: Collection[Backend],
+        key: int | None,
+        prefer: Backend | None = None,
+    ) -> None:
         self._roster = roster
         self.take = take
         self.exclude = exclude
         self.key = key
+        self.prefer = prefer
         self.waited = 0.0  # seconds, once it is over
         self._place: Place | None = None
         self._wait = Wait(roster.driver)
@@ -53,7 +61,7 @@ class Waiter(Generic[Place]):
 
     def serve(self) -> bool:
         """Whether there is a place for it now; called under the lock, and then it is to be woken outside."""
-        self._place = self.take(self.exclude, self.key)
+        self._place = self.take(self.exclude, self.key, self.prefer)
         return self._place is not None
 
     def wake(self) -> None:

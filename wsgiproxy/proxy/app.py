@@ -20,9 +20,9 @@ from wsgiproxy.proxy.forward import forward
 from wsgiproxy.proxy.hops import hops_left, via
 from wsgiproxy.proxy.request import head_of, upstream_request
 from wsgiproxy.proxy.response import ForwardedBody
+from wsgiproxy.proxy.sticky import Visit, share_of
 from wsgiproxy.proxy.tunnel import Tunnel
 from wsgiproxy.routing.path import normalize_path
-from wsgiproxy.routing.table import RouteMatch
 from wsgiproxy.runtime import Runtime
 
 _monotonic = time.monotonic
@@ -75,10 +75,9 @@ class ProxyApp:
                 if self._fallback is not None:
                     return self._fallback(environ, start_response)
                 raise NotFoundError("no route matches")
+            if match.route.split is not None:
+                match = share_of(match, head)
             route = match.route
-            if route.split is not None:
-                route = route.split.draw()
-                match = RouteMatch(route, match.prefix_elements)
             exchange.route = route.name
             if route.respond is not None:
                 return answer.respond(exchange, start_response, route.respond)
@@ -90,17 +89,18 @@ class ProxyApp:
                 return answer.last_hop(exchange, start_response, head)
             exchange.pool = pool.name
             request = upstream_request(exchange, table, head, path, match)
-            response, lease = forward(exchange, pool, request)
+            visit = None if pool.sticky is None else Visit(pool.sticky, head, request)
+            response, lease = forward(exchange, pool, request, None if visit is None else visit.prefer)
         except ProxyError as error:
             return answer.error_page(exchange, start_response, error)
         exchange.first_byte_at = _monotonic()
         exchange.status = response.status
-        fields = response.fields
-        if not table.forwards_plainly and table.forwarding.via is not None:
-            fields = [*fields, via("HTTP/1.1", table.forwarding.via)]
         body: ForwardedBody | Tunnel
         body = ForwardedBody(response.body, lease, exchange, route.trailers, request.ends_by)
         try:
+            fields = response.fields if visit is None else visit.answered(lease, response.fields)
+            if not table.forwards_plainly and table.forwarding.via is not None:
+                fields = [*fields, via("HTTP/1.1", table.forwarding.via)]
             if request.upgrade and response.status == 101:
                 fields = [*fields, ("Upgrade", request.upgrade)]
                 ends = (*response.body.take_over(), lease, exchange, response.body)

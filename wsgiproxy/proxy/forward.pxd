@@ -7,6 +7,6 @@ from wsgiproxy.upstream.messages cimport UpstreamRequest, UpstreamResponse
 
 
 @cython.locals(lease=Lease, response=UpstreamResponse, hedges=cython.bint, began=cython.double)
-cpdef tuple forward(Exchange exchange, Pool pool, UpstreamRequest request)
+cpdef tuple forward(Exchange exchange, Pool pool, UpstreamRequest request, prefer=*)
 @cython.locals(lease=Lease)
-cdef Lease _acquire(Exchange exchange, Pool pool, UpstreamRequest request, list tried, key, failure)
+cdef Lease _acquire(Exchange exchange, Pool pool, UpstreamRequest request, list tried, key, failure, prefer)

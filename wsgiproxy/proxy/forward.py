@@ -22,19 +22,25 @@ from wsgiproxy.proxy.hedge import may_be_hedged, race
 from wsgiproxy.upstream.messages import RequestBody, UpstreamRequest, UpstreamResponse
 
 
-def forward(exchange: Exchange, pool: Pool, request: UpstreamRequest) -> tuple[UpstreamResponse, Lease]:
+def forward(
+    exchange: Exchange, pool: Pool, request: UpstreamRequest, prefer: Backend | None = None
+) -> tuple[UpstreamResponse, Lease]:
     """The head of a backend's answer, and the lease to release once its body has ended.
 
-    Raises ``NoBackendError``, the last attempt's ``BackendError``, or a ``ClientError``.
+    ``prefer`` is the backend that the client is to stay with; no other is asked beside it, only after it. Raises
+    ``NoBackendError``, the last attempt's ``BackendError``, or a ``ClientError``.
     """
     if request.body is not None:
-        _take_beginning(pool, request.body)
+        if prefer is None:
+            pool.check_available()  # else the client would send for nothing
+        if isinstance(request.body, ReplayableBody):
+            request.body.prefetch()  # so that a slow client holds no backend up
     key = None if pool.hash_on is None else hash_key(exchange, request, pool.hash_on)
-    hedges = pool.hedges and may_be_hedged(request)
+    hedges = pool.hedges and prefer is None and may_be_hedged(request)
     tried: list[Backend] = []
     failure: BackendError | None = None
     while True:
-        lease = _acquire(exchange, pool, request, tried, key, failure)
+        lease = _acquire(exchange, pool, request, tried, key, failure, prefer)
         began = pool.roster.clock()
         request.head_by = began + pool.attempt_timeout
         response = None
@@ -74,13 +80,6 @@ def forward(exchange: Exchange, pool: Pool, request: UpstreamRequest) -> tuple[U
         _back_off(pool, request, tried)
 
 
-def _take_beginning(pool: Pool, body: RequestBody) -> None:
-    """Have the beginning of a body here before a backend is asked, so that a slow client holds none up."""
-    pool.check_available()  # else the client would send for nothing
-    if isinstance(body, ReplayableBody):
-        body.prefetch()
-
-
 def _acquire(
     exchange: Exchange,
     pool: Pool,
@@ -88,10 +87,11 @@ def _acquire(
     tried: list[Backend],
     key: int | None,
     failure: BackendError | None,
+    prefer: Backend | None,
 ) -> Lease:
     """The lease for the next attempt; where there is none after a ``failure``, that is raised."""
     try:
-        lease = pool.acquire(tried, key, request.on_cancel, request.timeouts.queue, request.ends_by)
+        lease = pool.acquire(tried, key, request.on_cancel, request.timeouts.queue, request.ends_by, prefer)
     except (ExchangeTimeout, NoBackendError) as error:
         exchange.queue_seconds += error.waited
         raise error if failure is None or isinstance(error, ExchangeTimeout) else failure from None

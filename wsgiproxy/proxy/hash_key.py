@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from wsgiproxy.config.values import HashOn
 from wsgiproxy.pool.hashing import digest
+from wsgiproxy.proxy.cookies import cookie
 from wsgiproxy.proxy.exchange import Exchange
 from wsgiproxy.routing.match import RequestFacts
 from wsgiproxy.upstream.messages import UpstreamRequest
@@ -33,12 +34,3 @@ def _text(exchange: Exchange, request: UpstreamRequest, kind: str, name: str) ->
     if kind == "cookie":
         return cookie(head.environ.get("HTTP_COOKIE", ""), name)
     return RequestFacts(head).value((kind, name))
-
-
-def cookie(header: str, name: str) -> str:
-    """The value of a cookie, as it stands in the header (RFC 6265 4.2); empty where there is none."""
-    for pair in header.split(";"):
-        key, _, value = pair.partition("=")
-        if key.strip(" \t") == name:
-            return value.strip(" \t")
-    return ""

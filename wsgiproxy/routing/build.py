@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import random
+import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from wsgiproxy.pool.backend import SHARE, Backend, Health, Roster
 from wsgiproxy.pool.outlier import settle
 from wsgiproxy.pool.pool import Pool
 from wsgiproxy.pool.queue import serve
+from wsgiproxy.pool.sticky import Signed, Sticky, make_learned
 from wsgiproxy.routing.split import Split
 from wsgiproxy.routing.table import Route, RoutingTable
 from wsgiproxy.upstream.messages import Upstream
@@ -28,6 +30,7 @@ from wsgiproxy.upstream.messages import Upstream
 MakeUpstream = Callable[[str], Upstream]
 
 _NONE: Mapping[str, MakeUpstream] = MappingProxyType({})
+_NO_KEYS: Mapping[str, bytes] = MappingProxyType({})
 _log = logging.getLogger("wsgiproxy.pool")
 
 
@@ -47,12 +50,15 @@ def build_table(
     renew: frozenset[str] = frozenset(),
     make_roster: Callable[[], Roster] = Roster,
     chance: Callable[[], float] = random.random,
+    sticky_keys: Mapping[str, bytes] = _NO_KEYS,
+    now: Callable[[], float] = time.time,
 ) -> RoutingTable:
     """The table of ``config``; ``make_upstream(address)`` makes what is new. What it raises leaves all as it was.
 
     ``make_secure`` has what makes the ``https://`` upstreams of each pool; in the pools named in ``renew`` backends
-    that stay get new ones, too. ``make_roster()`` makes what the generations of a new pool will share.
-    ``chance()``, at least 0 and below 1, draws the pool where several share a route.
+    that stay get new ones, too. ``make_roster()`` makes what the generations of a new pool will share. ``chance()``,
+    at least 0 and below 1, draws the pool where several share a route. ``sticky_keys`` has what the pools' key files
+    hold; ``now()``, in seconds since 1970, is what cookies go by.
     """
     made: list[Upstream] = []
     upstreams = _Upstreams({}, {})
@@ -63,6 +69,9 @@ def build_table(
 
     try:
         pools = _pools(config, previous, make, make_roster, renew, upstreams)
+        for name, pool in pools.items():
+            old = None if previous is None else previous.pools.get(name)
+            pool.sticky = _sticky(pool, old, sticky_keys.get(name, b""), now)
         generation = 1 if previous is None else previous.generation + 1
         table = RoutingTable(generation, pools, _routes(config, pools, chance), config.forwarding)
     except BaseException:
@@ -102,6 +111,16 @@ def _pools(
         timeouts = merged(config.timeouts, pool_block.timeouts)
         pools[name] = Pool(name, pool_block, backends, roster, timeouts)
     return pools
+
+
+def _sticky(pool: Pool, previous: Pool | None, key: bytes, now: Callable[[], float]) -> Sticky | None:
+    """How clients of a pool stay with their backends; ``key`` is what its key file holds, if it has one."""
+    block = pool.block.sticky
+    if block is None:
+        return None
+    if block.set_by == "proxy":
+        return Signed(block, key or (block.key or "").encode(), pool.name, pool.backends, now)
+    return make_learned(block, pool.backends, pool.roster, None if previous is None else previous.sticky)
 
 
 def _routes(

@@ -150,7 +150,10 @@ def test_the_full_example_shows_the_defaults() -> None:
     )
     pool = config.pools["web"]
     assert pool == schema.Pool(
-        backends=pool.backends, health_check=schema.HealthCheck(), slow_start=schema.SlowStart(duration=30.0)
+        backends=pool.backends,
+        health_check=schema.HealthCheck(),
+        slow_start=schema.SlowStart(duration=30.0),
+        sticky=schema.Sticky(cookie="SHOP_BACKEND", key="not this one, but a secret"),
     )
     assert pool.backends[0] == schema.Backend(address="http://127.0.0.1:8001")
     assert config.pools["secure"] == schema.Pool(backends=config.pools["secure"].backends)

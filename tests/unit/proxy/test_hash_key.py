@@ -12,7 +12,7 @@ from wsgiproxy.config.values import parse_hash_on
 from wsgiproxy.pool.hashing import digest
 from wsgiproxy.proxy.client import ClientFacts
 from wsgiproxy.proxy.exchange import Exchange
-from wsgiproxy.proxy.hash_key import cookie, hash_key
+from wsgiproxy.proxy.hash_key import hash_key
 from wsgiproxy.proxy.request import head_of
 
 COOKIES = "a=1; session=abc ;b=x=y; session=other; =nothing; lone"
@@ -55,13 +55,6 @@ def test_a_path_is_the_one_that_the_backend_sees() -> None:
 def test_what_is_missing_or_empty_is_no_key(hash_on: str) -> None:
     assert key_of(hash_on, "/?v=", REMOTE_ADDR="", HTTP_COOKIE="session=", HTTP_X_USER="") is None
     assert key_of(hash_on, REMOTE_ADDR=None) is None
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("a", "1"), ("session", "abc"), ("b", "x=y"), ("lone", ""), ("c", ""), ("SESSION", "")]
-)
-def test_the_first_cookie_of_a_name_counts(name: str, value: str) -> None:
-    assert cookie(COOKIES, name) == value
 
 
 def test_a_client_stays_with_its_backend_and_goes_to_another_one_where_that_fails() -> None:
