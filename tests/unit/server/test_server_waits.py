@@ -196,9 +196,10 @@ class Ending:
             yield LONG * 10
 
 
-def test_a_body_may_say_itself_when_the_client_is_cut() -> None:
+@pytest.mark.parametrize("timeouts", [schema.ClientTimeouts(), schema.ClientTimeouts(response=20.0)])
+def test_a_body_may_say_itself_when_the_client_is_cut(timeouts: schema.ClientTimeouts) -> None:
     body = Ending(time.monotonic() + 0.3)
-    with serving(app_of(body)) as running:
+    with serving(app_of(body), timeouts=timeouts) as running:
         client = running.client()
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         client.read_to(b"\r\n\r\n")
