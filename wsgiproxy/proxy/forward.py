@@ -19,7 +19,7 @@ from wsgiproxy.proxy.body import ReplayableBody
 from wsgiproxy.proxy.exchange import Exchange
 from wsgiproxy.proxy.hash_key import hash_key
 from wsgiproxy.proxy.hedge import may_be_hedged, race
-from wsgiproxy.upstream.messages import RequestBody, UpstreamRequest, UpstreamResponse
+from wsgiproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 
 
 def forward(
@@ -28,7 +28,7 @@ def forward(
     """The head of a backend's answer, and the lease to release once its body has ended.
 
     ``prefer`` is the backend that the client is to stay with; no other is asked beside it, only after it. Raises
-    ``NoBackendError``, the last attempt's ``BackendError``, or a ``ClientError``.
+    ``NoBackendError``, ``ExchangeTimeout``, the last attempt's ``BackendError``, or a ``ClientError``.
     """
     if request.body is not None:
         if prefer is None:
@@ -52,13 +52,11 @@ def forward(
         except BackendError as error:
             lease.release(failed=True)
             failure = error
-        except ExchangeTimeout as error:
+        except BaseException as error:
             seconds = pool.roster.clock() - began
             lease.release(failed=is_to_blame(error, request, seconds))
-            exchange.fail_attempt(lease.backend.address, error, seconds)
-            raise
-        except BaseException:
-            lease.release()
+            if isinstance(error, ExchangeTimeout):
+                exchange.fail_attempt(lease.backend.address, error, seconds)
             raise
         else:
             lease.answered(response.status)
