@@ -31,10 +31,7 @@ def forward(
     ``NoBackendError``, ``ExchangeTimeout``, the last attempt's ``BackendError``, or a ``ClientError``.
     """
     if request.body is not None:
-        if prefer is None:
-            pool.check_available()  # else the client would send for nothing
-        if isinstance(request.body, ReplayableBody):
-            request.body.prefetch()  # so that a slow client holds no backend up
+        _take_beginning(pool, request.body, prefer)
     key = None if pool.hash_on is None else hash_key(exchange, request, pool.hash_on)
     hedges = pool.hedges and prefer is None and may_be_hedged(request)
     tried: list[Backend] = []
@@ -76,6 +73,14 @@ def forward(
         if not again or not begin_again(request):
             raise failure
         _back_off(pool, request, tried)
+
+
+def _take_beginning(pool: Pool, body: RequestBody, prefer: Backend | None) -> None:
+    """Have the beginning of a body here before a backend is asked, so that a slow client holds none up."""
+    if prefer is None:
+        pool.check_available()  # else the client would send for nothing
+    if isinstance(body, ReplayableBody):
+        body.prefetch()
 
 
 def _acquire(
