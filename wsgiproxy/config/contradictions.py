@@ -53,6 +53,8 @@ def contradictions(block: Block) -> Iterator[Contradiction]:
             yield from _of_redirect(block)
         case schema.Route():
             yield from _of_route(block)
+        case schema.Config():
+            yield from _of_config(block)
 
 
 def _of_limits(block: schema.Limits) -> Iterator[Contradiction]:
@@ -184,3 +186,11 @@ def _of_route(block: schema.Route) -> Iterator[Contradiction]:
     for index, name in enumerate(block.trailers):
         if is_forbidden_trailer(name):
             yield f"trailers[{index}]", f'"{name}" is never passed on as a trailer (RFC 9110 6.5.1)'
+
+
+def _of_config(block: schema.Config) -> Iterator[Contradiction]:
+    for index, route in enumerate(block.routes):
+        known = [block.pools[share.pool].sticky for share in route.pools or ()]
+        if len({None if sticky is None else (sticky.cookie, sticky.set_by) for sticky in known}) > 1:
+            problem = "need the same sticky cookie, or none: clients would gather in the pool that keeps them"
+            yield f"routes[{index}].pools", problem

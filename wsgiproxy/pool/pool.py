@@ -170,9 +170,11 @@ class Pool:
                 self._catch_up()  # (nobody in the queue waits for one that drains and has a place)
             else:
                 lease = self.take(exclude, key, prefer)
-            if lease is None and self._others and len(roster.waiting) < self.block.max_queue:
-                waiter = Waiter(roster, self.take, exclude, key, prefer)
-                served = hand_out(roster)
+            if lease is None:
+                somebody = bool(self._others) or (prefer is not None and self._admits(prefer))
+                if somebody and len(roster.waiting) < self.block.max_queue:
+                    waiter = Waiter(roster, self.take, exclude, key, prefer)
+                    served = hand_out(roster)
         if self._news:
             self._tell_news()
         if waiter is not None:
@@ -181,7 +183,7 @@ class Pool:
             return self._wait(waiter, on_cancel, self.timeouts.queue if patience is None else patience, ends_by)
         if lease is not None:
             return lease
-        if self._others:
+        if somebody:
             raise PoolFullError(f"pool {self.name}: every backend has as much work as it may have")
         raise self._nobody()
 

@@ -24,7 +24,7 @@ class Visit:
         self._sticky = sticky
         self._value = _value(sticky, head)
         self.prefer, self._due = sticky.find(self._value) if self._value else Found(None, False)
-        if isinstance(sticky, Signed) and "HTTP_COOKIE" in head.environ:
+        if isinstance(sticky, Signed) and sticky.block.cookie in head.environ.get("HTTP_COOKIE", ""):
             request.lines = without_cookie(request.lines, sticky.block.cookie)
 
     def answered(self, lease: Lease, fields: Fields) -> Fields:

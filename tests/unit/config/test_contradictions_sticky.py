@@ -65,6 +65,45 @@ def test_an_applications_cookie_is_the_applications(key: str) -> None:
     )
 
 
+SHARED = """\
+pools:
+  a: {{backends: ['http://a']{a}}}
+  b: {{backends: ['http://b']{b}}}
+routes:
+  - {{pool: a}}
+  - pools: [{{pool: a}}, {{pool: b, weight: 0}}]
+"""
+
+
+def sticky(cookie: str, more: str = f"key: {KEY}") -> str:
+    return f", sticky: {{cookie: {cookie}, {more}}}"
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("", sticky("c")),
+        (sticky("c"), ""),
+        (sticky("c"), sticky("d")),
+        (sticky("c"), sticky("c", "set_by: application")),
+    ],
+)
+def test_pools_that_share_a_route_agree_on_how_clients_stay(a: str, b: str) -> None:
+    with pytest.raises(InvalidConfigError) as refused:
+        loads(SHARED.format(a=a, b=b), "f.yaml")
+    assert str(refused.value) == (
+        "f.yaml:6:12: routes[1].pools: need the same sticky cookie, or none: "
+        "clients would gather in the pool that keeps them"
+    )
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [("", ""), (sticky("c"), sticky("c", "key: another one of 16, secure: true"))], ids=str
+)
+def test_pools_that_share_a_route_may_keep_their_clients(a: str, b: str) -> None:
+    assert len(loads(SHARED.format(a=a, b=b), "f.yaml").config.routes) == 2
+
+
 def test_no_message_tells_a_secret() -> None:
     assert "hush" not in refusal("{cookie: c, key: hush}")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
 from tests.unit.pool.scripted import CHECK, address, name_of, table
 from wsgiproxy.config import schema
-from wsgiproxy.errors import NoBackendError, PoolFullError
+from wsgiproxy.errors import NoBackendError, PoolFullError, QueueTimeout
 from wsgiproxy.pool.pool import Lease, Pool
 
 NOW = (1, 1)  # thresholds at which each result decides
@@ -113,6 +114,22 @@ def test_a_client_whose_backend_is_full_with_all_others_is_one_too_many() -> Non
         meant(pool)
     assert len(held) == 2
     assert [backend.in_flight for backend in pool.backends] == [1, 1]
+
+
+def test_a_client_waits_for_the_only_backend_which_drains_and_is_full() -> None:
+    pool = web({"admin_state": "drain", "max_in_flight": 1})
+    (a,) = pool.backends
+    held = pool.acquire(prefer=a)
+    with pytest.raises(QueueTimeout):
+        pool.acquire(prefer=a, patience=0.0)
+    with pytest.raises(NoBackendError) as raised:
+        pool.acquire()
+    assert not isinstance(raised.value, PoolFullError)
+    timer = threading.Timer(0.01, held.release)
+    timer.start()
+    lease = pool.acquire(prefer=a, patience=20.0)
+    timer.join()
+    assert (lease.backend, lease.detour, a.in_flight) == (a, False, 1)
 
 
 def test_a_client_of_a_draining_backend_does_not_wait_behind_those_who_may_not_go_there() -> None:
