@@ -19,7 +19,7 @@ from wsgiproxy.proxy.body import ReplayableBody
 from wsgiproxy.proxy.exchange import Exchange
 from wsgiproxy.proxy.hash_key import hash_key
 from wsgiproxy.proxy.hedge import may_be_hedged, race
-from wsgiproxy.upstream.messages import UpstreamRequest, UpstreamResponse
+from wsgiproxy.upstream.messages import RequestBody, UpstreamRequest, UpstreamResponse
 
 
 def forward(

