@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from tests.unit.proxy.journeys import FakeUpstream, Journey, backends_of, pool_t
 from wsgiproxy.config import schema
 from wsgiproxy.errors import ConnectError
 from wsgiproxy.http1.message import Fields
+from wsgiproxy.pool.sticky import Signed
 from wsgiproxy.routing.build import build_table
 from wsgiproxy.routing.table import RoutingTable
+from wsgiproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 
 KEY = "a secret of some length"
 OURS = schema.Sticky(cookie="stay", key=KEY)
@@ -106,6 +109,38 @@ def test_a_cookie_is_known_after_a_restart_and_by_other_processes() -> None:
     other.cookies = client.cookies
     assert {other.ask() for _ in range(4)} == {index}
     assert other.last == []
+
+
+def test_a_client_that_comes_often_never_loses_its_backend_and_one_that_stays_away_does() -> None:
+    client, journey, _ = browser(OURS)
+    pool, now = journey.table.pools["web"], 1_800_000_000.0
+    pool.sticky = Signed(OURS, KEY.encode(), "web", pool.backends, lambda: now)
+    home = client.ask()
+    given = []
+    for _ in range(6):
+        now += OURS.ttl * 0.4
+        assert client.ask() == home
+        given.append(len(client.last))
+    assert given == [0, 1, 0, 1, 0, 1], "in the second half of its time"
+    now += OURS.ttl * 1.1
+    client.ask()
+    assert len(client.last) == 1
+
+
+def test_a_request_of_a_client_is_not_sent_to_a_second_backend_beside_its_own() -> None:
+    asked_by = []
+
+    class Asked(FakeUpstream):
+        def send(self, request: UpstreamRequest, *, fresh: bool = False) -> UpstreamResponse:
+            asked_by.append(threading.get_ident())
+            return super().send(request, fresh=fresh)
+
+    upstreams: list[FakeUpstream] = [Asked(), Asked()]
+    table = pool_table(*upstreams, sticky=OURS, retries={"hedge_after": 30.0})
+    client = Browser(Journey(table), upstreams)
+    client.ask()
+    client.ask()
+    assert asked_by[0] != threading.get_ident() == asked_by[1], "a race has racers of its own"
 
 
 def test_a_client_whose_backend_fails_stays_with_the_one_that_took_over() -> None:
@@ -223,6 +258,17 @@ def test_a_client_stays_in_the_pool_of_its_backend(weights: tuple[int, int]) -> 
     later = Browser(Journey(canary(upstreams[:2], upstreams[2:], weights)), upstreams)
     later.cookies = client.cookies
     assert {later.ask() for _ in range(6)} == {index}, "also where that pool gets no new clients"
+
+
+def test_a_client_of_a_draining_backend_stays_in_a_pool_that_gets_nobody_new() -> None:
+    upstreams = [FakeUpstream() for _ in range(2)]
+    client = Browser(Journey(canary(upstreams[:1], upstreams[1:], (1, 1))), upstreams)
+    assert client.ask() == 1
+    later = canary(upstreams[:1], upstreams[1:], (1, 0))
+    later.pools["new"].backends[0].admin_state = "drain"
+    stayed = Browser(Journey(later), upstreams)
+    stayed.cookies = client.cookies
+    assert {stayed.ask() for _ in range(3)} == {1}
 
 
 @pytest.mark.parametrize(("weights", "pool"), [((1, 1), {2, 3}), ((1, 0), {0, 1})])
