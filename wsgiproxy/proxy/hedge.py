@@ -101,12 +101,13 @@ class _Race:
         for racer in self.racers:
             if racer is winner:
                 continue
-            if racer.running:
+            if isinstance(racer.error, BackendError):
+                if racer is not first or winner is not None:  # else whoever is told of it notes it
+                    self.exchange.fail_attempt(racer.lease.backend.address, racer.error, racer.seconds)
+            elif racer.running:
                 error: ProxyError = HedgeLostError(f"{racer.lease.backend.address} was slower than another")
                 racer.cut(error)
                 self.exchange.fail_attempt(racer.lease.backend.address, error, self.roster.clock() - racer.began)
-            elif isinstance(racer.error, BackendError) and (racer is not first or winner is not None):
-                self.exchange.fail_attempt(racer.lease.backend.address, racer.error, racer.seconds)
         if winner is None or winner.response is None:
             assert first.error is not None, "whoever is not running and has not won has failed"
             raise first.error

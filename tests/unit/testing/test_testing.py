@@ -109,7 +109,7 @@ def test_the_example_in_the_readme_is_true(monkeypatch: pytest.MonkeyPatch, caps
     root = Path(__file__).resolve().parents[3]
     (example,) = [
         text
-        for text in re.findall(r"^```python\n(.*?)^```$", (root / "README.md").read_text(), re.M | re.S)
+        for text in re.findall(r"^```python\n(.*?)^```$", (root / "config" / "README.md").read_text(), re.M | re.S)
         if "wsgiproxy.testing" in text
     ]
     monkeypatch.chdir(root)
