@@ -42,7 +42,7 @@ def pool(count: int, more: str = "") -> str:
         # little more while those are found out whom the panic takes for good.
         ("", 1.1, 0.25),
         # Two good checks, an interval and a tenth apart. The budget is 20 % of the last ten seconds' at each instant.
-        ("panic_threshold: 0", 2.3, 0.21),
+        ("panic_threshold: 0", 2.3, 0.23),
     ],
 )
 def test_a_whole_pool_that_was_dead_is_used_again_without_a_storm_of_retries(
@@ -72,7 +72,7 @@ def test_a_pool_that_hangs_whole_makes_no_storm_either() -> None:
     simulation.script_all((10, Hangs()), (30, Answers()))
     simulation.offer(Load(rate=100))
     report = simulation.run(45)
-    assert report.attempts_between(10, 30) <= report.requests_between(10, 30) * 1.21
+    assert report.attempts_between(10, 30) <= report.requests_between(10, 30) * 1.23
     assert report.statuses.keys() == {200, 504}
     assert report.still_in_flight == 0
 
@@ -293,6 +293,16 @@ def test_each_timeout_of_a_pool_is_kept_to(more: str, reason: str, most: float) 
     assert set(report.reasons) == {reason}
     assert report.quantile(1) == pytest.approx(most, abs=0.1)  # back-offs before the last attempt
     assert report.still_in_flight == 0
+
+
+@pytest.mark.parametrize("more", ["", "retries: {hedge_after: 100ms}"])
+def test_who_hangs_is_ejected_also_where_the_whole_exchange_has_the_shortest_time(more: str) -> None:
+    simulation = Simulation(f"backends: {names(3)}\ntimeouts: {{total: 1500ms}}\n{more}")
+    simulation.script(address(0), (2, Hangs()))
+    simulation.offer(Load(rate=50))
+    report = simulation.run(10)
+    assert "ejected" in {change.state for change in report.changes}
+    assert "total_timeout" in report.reasons
 
 
 # --- how it is used ---------------------------------------------------------------------------------------------------
