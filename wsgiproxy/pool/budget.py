@@ -1,7 +1,8 @@
 """How many retries a pool may make, so that they cannot multiply an outage.
 
 The rule of the room: pure, told of the time; nothing is done for a request that needs no retry but to count it, which
-the pool does. The idea is Finagle's (RetryBudget: 20 % of the requests of a sliding window, and some a second).
+the pool does, and a look now and then. The idea is Finagle's (RetryBudget: 20 % of the requests of a sliding window,
+and some a second).
 """
 
 from __future__ import annotations
@@ -31,15 +32,18 @@ class RetryBudget:
 
         ``total`` is how many requests the pool has had, ever; ``now`` a ``time.monotonic()`` instant in seconds.
         """
-        self._catch_up(total, now)
+        self.catch_up(total, now)
         allowed = max(block.percent / 100 * sum(self._requests), block.per_second * WINDOW)
         if sum(self._retries) + 1 > allowed:
             return False
         self._retries[int(now) % WINDOW] += 1
         return True
 
-    def _catch_up(self, total: int, now: float) -> None:
-        """Begin the seconds since the last look; the requests since then are taken to have come evenly."""
+    def catch_up(self, total: int, now: float) -> None:
+        """Begin the seconds since the last look; the requests since then are taken to have come evenly. O(``WINDOW``).
+
+        To be called now and then, lest the requests of a busy minute be spread over the quiet hours before it.
+        """
         at, new = min(self._at, now), total - self._total
         first, last = int(at), int(now)
         for second in range(max(first + 1, last - WINDOW + 1), last + 1):

@@ -32,6 +32,7 @@ from wsgiproxy.pool.tiers import Tier, sort_into_tiers
 from wsgiproxy.upstream.messages import DEFAULT_TIMEOUTS, OnCancel
 
 FAILURE_LATENCY = 1.0  # seconds that a failed attempt, or a 5xx, counts as at least: to fail fast is not to be fast
+_COUNTED = 64  # requests between two looks of the retry budget, at least: one look costs as much as half a pick
 _RAMP_INTERVAL = 0.1  # seconds between two looks at the shares of a slow start
 _log = logging.getLogger("wsgiproxy.pool")
 
@@ -165,6 +166,8 @@ class Pool:
         with roster.lock:
             if not exclude:
                 roster.requests += 1
+                if not roster.requests % _COUNTED:
+                    roster.budget.catch_up(roster.requests, roster.clock())
             lease = None
             if roster.waiting and (prefer is None or prefer.full or not prefer.draining):
                 self._catch_up()  # (nobody in the queue waits for one that drains and has a place)

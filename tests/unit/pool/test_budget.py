@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from tests.unit.pool.scripted import pool
 from wsgiproxy.config import schema
 from wsgiproxy.pool.backend import Roster
 from wsgiproxy.pool.budget import WINDOW, RetryBudget
@@ -45,6 +46,18 @@ def test_all_requests_count_since_the_beginning_however_far_the_clock_has_come()
 
 def test_a_clock_that_goes_back_takes_nothing_away() -> None:
     assert taken(RetryBudget(1e6), TENTH, 1000, 100.0, 500) == 100
+
+
+def test_a_busy_moment_after_quiet_hours_has_its_share() -> None:
+    """500 requests a second since ten seconds, after an hour with one each ten seconds."""
+    web, now = pool("a"), [0.0]
+    web.roster.clock = lambda: now[0]
+    web.roster.budget = RetryBudget()
+    for seconds, count in ((10.0, 360), (0.002, 5000)):
+        for _ in range(count):
+            now[0] += seconds
+            web.acquire().release()
+    assert taken(web.roster.budget, TENTH, web.roster.requests, now[0], 5000) == pytest.approx(500, abs=60)
 
 
 def test_a_budget_of_nothing_allows_nothing() -> None:
