@@ -248,7 +248,7 @@ class Backend:
             now = self.roster.clock()
             self.alike = self.alike + 1 if self.results and self.results[-1].verdict == verdict else 1
             self.results = (*self.results[1 - KEPT_RESULTS :], CheckResult(now, verdict, seconds, reason))
-            if verdict == "good" and self.ejected_until:
+            if verdict == "good" and self.ejected_until and now - seconds >= self.ejected_at:
                 self.take_back()  # Envoy: successful_active_health_check_uneject_host
             old, new = self.health, self._judge(verdict, healthy_threshold, unhealthy_threshold)
             if new == old:

@@ -113,6 +113,18 @@ def test_a_good_check_ends_an_ejection() -> None:
     assert scene.takers() == "ab"
 
 
+def test_a_check_that_began_before_an_ejection_does_not_end_it() -> None:
+    scene = Scene("ab")
+    scene.fail("a", 5)
+    backend = scene.backend("a")
+    backend.checked = True
+    backend.roster.clock = lambda: scene.now + 1.0
+    backend.record_check("", 2, 3, seconds=1.5)
+    assert scene.ejected() == "a"
+    backend.record_check("", 2, 3, seconds=0.5)
+    assert scene.ejected() == ""
+
+
 def test_nobody_is_ejected_where_that_is_off() -> None:
     backends = tuple(schema.Backend(address=address(name)) for name in "ab")
     web = table(schema.Pool(backends=backends, outliers=None)).pools["web"]
