@@ -33,7 +33,8 @@ class Load:
 
     ``posts`` is the share (0 to 1) of requests that may not be repeated, with a body of ``body`` bytes. A client
     hangs up after ``patience`` seconds without an answer's end. ``addresses`` and ``paths`` are how many different
-    ones there are, all as likely. For other requests, derive a class and override ``draw``.
+    ones there are, all as likely; who has the same address is the same client to a pool with ``sticky``. For other
+    requests, derive a class and override ``draw``.
     """
 
     rate: float = 0.0

@@ -10,8 +10,7 @@ import contextlib
 import functools
 import random
 import textwrap
-from collections.abc import Callable, Mapping
-from math import inf
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import msgspec
@@ -19,25 +18,25 @@ import msgspec
 from wsgiproxy.config import schema
 from wsgiproxy.config.address import parse_backend_address
 from wsgiproxy.config.loader import load, loads
-from wsgiproxy.errors import ClientDisconnectedError, ConfigError, InvalidConfigError, NoBackendError, ProxyError
-from wsgiproxy.http1.message import NO_BODY, Fields, Framing, RequestHead
+from wsgiproxy.errors import ConfigError, InvalidConfigError, NoBackendError, ProxyError
 from wsgiproxy.pool.backend import Roster
 from wsgiproxy.pool.health import HealthChecker
 from wsgiproxy.pool.pool import Pool
-from wsgiproxy.proxy.body import ReplayableBody
 from wsgiproxy.proxy.exchange import Exchange
 from wsgiproxy.proxy.forward import forward
 from wsgiproxy.proxy.response import ForwardedBody
+from wsgiproxy.proxy.sticky import Visit
 from wsgiproxy.routing.build import build_table
 from wsgiproxy.routing.table import RoutingTable
 from wsgiproxy.testing.behaviour import Answers, Behaviour, Script
+from wsgiproxy.testing.clients import Impatience, Jar, request_of, variables_of
 from wsgiproxy.testing.load import Asked, Load
 from wsgiproxy.testing.report import Ledger, Report
 from wsgiproxy.testing.upstream import UNDER_WAY, SimulatedUpstream
 from wsgiproxy.testing.virtual import BEGIN, VirtualTime
-from wsgiproxy.upstream.messages import UpstreamRequest
 
 _NAME = "pool"  # of a pool that was given without a file
+_KEY = b"the secret of a simulation, which has none"  # in the place of a key file, which is not read
 _LEAD = f"pools:\n  {_NAME}:\n"
 _INDENT = "    "
 
@@ -74,6 +73,7 @@ class Simulation:
         self._chance = self._chance_of("pool").random
         self._checker: HealthChecker | None = None
         self._table: RoutingTable | None = None
+        self._jar = Jar()
         self._asking = 0  # clients that wait for an answer
         self._ran = False
         self._replace()
@@ -167,6 +167,8 @@ class Simulation:
             self._make_upstream,
             make_secure={_NAME: self._make_upstream},
             make_roster=functools.partial(Roster, self.time, self.time.clock, self._chance),
+            sticky_keys={_NAME: _KEY},
+            now=self.time.clock,
         )
         check = self.pool.block.health_check
         if self._checker is not None and check is None:
@@ -217,20 +219,24 @@ class Simulation:
 
     def _ask(self, offered: Load, asked: Asked) -> None:
         """One request, from its coming to its end."""
-        time, ledger = self.time, self._ledger
+        time, ledger, pool = self.time, self._ledger, self.pool
+        sticky = pool.sticky
+        if sticky is not None:
+            asked = self._jar.put_into(asked, sticky)
         self._asking += 1
         ledger.ask(time.elapsed)
         environ: dict[str, Any] = {"REQUEST_METHOD": asked.method, "REMOTE_ADDR": asked.client, UNDER_WAY: [0]}
         if asked.headers:
-            environ.update(_variables(asked.headers))
+            environ.update(variables_of(asked.headers))
         exchange = Exchange(environ, self._end)
         exchange.started_at = time.now
         exchange.pool = _NAME
-        client = None if offered.patience is None else _Client(time, offered.patience)
-        pool = self.pool
-        request = _request(exchange, asked, offered.body, client, pool.timeouts)
+        impatience = None if offered.patience is None else Impatience(time, offered.patience)
+        request = request_of(exchange, asked, offered.body, impatience, pool.timeouts)
+        assert exchange.head is not None
+        visit = None if sticky is None else Visit(sticky, exchange.head, request)
         try:
-            response, lease = forward(exchange, pool, request)
+            response, lease = forward(exchange, pool, request, None if visit is None else visit.prefer)
         except ProxyError as error:
             exchange.status = error.status
             exchange.fail(error)
@@ -240,6 +246,8 @@ class Simulation:
         else:
             exchange.first_byte_at = time.now
             exchange.status = response.status
+            if sticky is not None and visit is not None:
+                self._jar.take_from(response, asked, sticky, visit, lease)
             body = ForwardedBody(response.body, lease, exchange)
             try:
                 with contextlib.suppress(ProxyError):  # the exchange knows it
@@ -248,8 +256,8 @@ class Simulation:
             finally:
                 body.close()
         finally:
-            if client is not None:
-                client.leave()
+            if impatience is not None:
+                impatience.leave()
             self._asking -= 1
 
     def _end(self, exchange: Exchange) -> None:
@@ -257,81 +265,6 @@ class Simulation:
         self._ledger.end(exchange, exchange.environ["REQUEST_METHOD"])
         if self._log is not None:
             self._log(exchange)
-
-
-class _Client:
-    """A client who hangs up when it takes too long."""
-
-    def __init__(self, time: VirtualTime, patience: float) -> None:
-        self._cancel: Callable[[ProxyError], None] | None = None
-        self._gone: ProxyError | None = None
-        self.leave = time.call_at(time.now + patience, self._go)
-
-    def on_cancel(self, cancel: Callable[[ProxyError], None] | None) -> None:
-        """As ``upstream.messages.OnCancel``."""
-        self._cancel = cancel
-        if cancel is not None and self._gone is not None:
-            cancel(self._gone)
-
-    def _go(self) -> None:
-        self._gone = ClientDisconnectedError("the client hung up")
-        if self._cancel is not None:
-            self._cancel(self._gone)
-
-
-class _Upload:
-    """The body of a request, all here at once."""
-
-    def __init__(self, size: int) -> None:
-        self._data = bytes(size)
-
-    def read_some(self) -> bytes:
-        data, self._data = self._data, b""
-        return data
-
-    read_piece = read_some
-
-    def interrupt(self) -> None:
-        """Nothing waits here."""
-
-    def end_by(self, instant: float) -> None:
-        """Nothing waits here."""
-
-    def trailers(self) -> Fields:
-        return []
-
-
-def _request(
-    exchange: Exchange, asked: Asked, size: int, client: _Client | None, timeouts: schema.Timeouts
-) -> UpstreamRequest:
-    path, _, query = asked.path.partition("?")
-    framing, body = NO_BODY, None
-    if asked.method not in {"GET", "HEAD", "OPTIONS", "DELETE"} and size:
-        framing = Framing(length=size)
-        body = ReplayableBody(_Upload(size), size)
-    fields, variables = list(asked.headers.items()), _variables(asked.headers)
-    exchange.head = RequestHead(
-        asked.method, asked.path, "HTTP/1.1", path, query, "simulation", fields, variables, framing, True, False
-    )
-    return UpstreamRequest(
-        asked.method,
-        asked.path,
-        "simulation",
-        [],
-        framing=framing,
-        body=body,
-        environ=exchange.environ,
-        path_info=path,
-        query=query,
-        on_cancel=None if client is None else client.on_cancel,
-        timeouts=timeouts,
-        ends_by=exchange.started_at + timeouts.total if timeouts.total else inf,
-    )
-
-
-def _variables(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers as PEP 3333 has them."""
-    return {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
 
 
 def _config_of(pool: schema.Pool | schema.Config | str) -> schema.Config:

@@ -46,7 +46,7 @@ def address(number: int) -> str:
 
 
 def five_with(fault: Behaviour, more: str = "", seed: int = 1, check: str = "{interval: 1s, timeout: 1s}") -> Report:
-    """A pool of five, one of which has that fault from 10 s to 30 s, under 100 requests a second for 45 s."""
+    """A pool of five, one of which has that fault from 5 s to 20 s, under 100 requests a second for 25 s."""
     simulation = Simulation(
         f"""
         backends: {names(5)}
@@ -57,6 +57,6 @@ def five_with(fault: Behaviour, more: str = "", seed: int = 1, check: str = "{in
         """,
         seed=seed,
     )
-    simulation.script(address(2), (10, fault), (30, Answers()))
+    simulation.script(address(2), (5, fault), (20, Answers()))
     simulation.offer(Load(rate=100, posts=0.2))
-    return simulation.run(45)
+    return simulation.run(25)

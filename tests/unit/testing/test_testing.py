@@ -20,7 +20,7 @@ from wsgiproxy.testing import Report
 
 
 class Bounds(NamedTuple):
-    """The most that may be seen of a fault that lasts 20 s, under 100 requests a second of which every fifth is a POST.
+    """The most that may be seen of a fault that lasts 15 s, under 100 requests a second of which every fifth is a POST.
 
     ``to_detect`` and ``to_return`` are seconds, None where it need not be found out.
     """
@@ -40,7 +40,7 @@ BOUNDS = {
     "resets": Bounds(),
     "answers 500": Bounds(failed_idempotent=6, retries=0),  # answers are delivered where `statuses` names none
     "slow tenfold": Bounds(to_detect=None, extra_load=1.25, p99=0.3, to_return=0.0),  # least_conn spares it
-    "flaps each second": Bounds(retries=120),
+    "flaps each second": Bounds(retries=80),
     "drops SYNs": Bounds(to_detect=2.5, to_return=3.0),  # by five connect timeouts of 1 s
     "closes mid-body": Bounds(failed_idempotent=120, failed_other=40, retries=0, extra_load=1.25),  # see below
 }
@@ -120,7 +120,7 @@ def test_the_example_in_the_readme_is_true(monkeypatch: pytest.MonkeyPatch, caps
 def test_what_goes_on_can_be_read() -> None:
     text = str(five_with(FAULTS["killed"]))
     assert "x 200" in text
-    assert f"{address(2)} Down from 10 s to 30.00 s" in text
+    assert f"{address(2)} Down from 5 s to 20.00 s" in text
 
 
 def _told(seconds: float | None) -> str:
