@@ -64,7 +64,7 @@ def test_what_nobody_reads_does_not_turn_the_hub(pair: Pair, end: bytes) -> None
     else:
         pair.peer.close()
     pair.let_it_be_seen()
-    assert iterations(0.3) < 20  # the sweep's timer alone turns it ten times a second
+    assert iterations(0.3) < 200  # by timers alone; a hub that is turned by a socket makes ten thousands
     assert pair.stream.fired == 1
     assert pair.stream.recv(10, soon()) == end
 
