@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.soak import attacks, keepalive, rolling, transfers, tunnels
+from tests.soak import attacks, faults, keepalive, rolling, transfers, tunnels
 from tests.soak.stage import Stage
 
 RUNS: dict[str, Callable[[Stage, argparse.Namespace], list[str]]] = {
@@ -21,6 +21,7 @@ RUNS: dict[str, Callable[[Stage, argparse.Namespace], list[str]]] = {
     "transfers": transfers.run,
     "rolling": rolling.run,
     "keepalive": keepalive.run,
+    "faults": faults.run,
 }
 
 
@@ -28,7 +29,9 @@ def main() -> int:
     """Run what is asked for; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("runs", nargs="*", choices=[*RUNS, []], help=f"any of {', '.join(RUNS)} (all)")
-    parser.add_argument("--seconds", type=int, default=60, help="seconds of each slow mode, and of rolling (60)")
+    parser.add_argument(
+        "--seconds", type=int, default=60, help="seconds of each slow mode, and of rolling; four faults (60)"
+    )
     parser.add_argument("--connections", type=int, default=1000, help="slow clients at once (1000)")
     parser.add_argument("--messages", type=int, default=100_000, help="WebSocket messages (100000)")
     parser.add_argument("--requests", type=int, default=100_000, help="requests to backends that close (100000)")
