@@ -33,7 +33,7 @@ RATE = 10  # requests a second of each client, as long as it is not kept waiting
 POSTS = 0.25  # the share of requests that are POSTs, as near as chance comes
 BUDGET, BUDGET_RATE = 0.2, 3  # the default of retries.budget
 WINDOW = 10  # seconds that it looks back
-# Attempts beside the budget: where an idle connection was dead, and while a pool panics, from a bad backend to a good one.
+# Attempts beside the budget: where an idle connection was dead; from a bad backend to a good one while a pool panics.
 UNCOUNTED = 2 * CLIENTS * BACKENDS
 SLACK = 5.0  # seconds that a busy machine may add to a return
 PATIENCE = 30.0  # seconds for any turn
@@ -278,8 +278,11 @@ def wait_for_all(load: SteadyLoad, site: Site) -> None:
     """Until each backend is in rotation and gives good answers."""
     wait_until(site.all_in_rotation, PATIENCE, "every backend to be in rotation")
     since = time.monotonic()
-    for server in site.servers:
-        wait_until(lambda: load.served_by(server.name, since), PATIENCE, f"good answers of {server.name}")
+
+    def all_answer() -> bool:
+        return all(load.served_by(server.name, since) for server in site.servers)
+
+    wait_until(all_answer, PATIENCE, "good answers of every backend")
 
 
 def _set(fault: str) -> Act:

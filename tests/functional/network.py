@@ -1,6 +1,7 @@
 """A network namespace of a test's own: a neighbour with an address, who can be made to vanish without a word.
 
-Needs Linux, root and the program ``ip``; ``unusable`` says what lacks. Uses 198.18.0.0/15, which is nobody's (RFC 2544).
+Needs Linux, root and the program ``ip``; ``unusable`` says what lacks. The addresses are of 198.18.0.0/15, which is
+nobody's (RFC 2544).
 """
 
 from __future__ import annotations
