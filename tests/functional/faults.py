@@ -45,7 +45,7 @@ pools:
   web:
     backends: [{addresses}]
     health_check: {{path: /healthz, interval: {interval}, timeout: 400ms, healthy_threshold: 2, unhealthy_threshold: 2}}
-    outliers: {{consecutive_5xx: 5}}
+    outliers: {{consecutive_5xx: 5, base_ejection_time: {ejection}}}
     timeouts: {{connect: 500ms, first_byte: 1s, read: 2s}}
 routes: [{{pool: web}}]
 """
@@ -143,13 +143,17 @@ class Server:
 class Site:
     """The backends, the last of which may be a neighbour's, their daemon, and its clients once they ask."""
 
-    def __init__(self, start: Start, folder: Path, interval: float, place: Neighbour | None = None) -> None:
+    def __init__(
+        self, start: Start, folder: Path, interval: float, ejection: float, place: Neighbour | None = None
+    ) -> None:
+        """``interval`` is between two checks, ``ejection`` the first one's length, both in seconds."""
         names = "abcde"[:BACKENDS]
-        self.interval = interval  # seconds between two checks
+        self.interval = interval
         self.servers = [Server(start, folder, name, place if name == names[-1] else None) for name in names]
         self.victim = self.servers[-1]
         addresses = ", ".join(f"'{server.address}'" for server in self.servers)
-        self.daemon: Daemon = start_daemon(start, folder, FRONT + CONFIG.format(addresses=addresses, interval=interval))
+        text = CONFIG.format(addresses=addresses, interval=interval, ejection=ejection)
+        self.daemon: Daemon = start_daemon(start, folder, FRONT + text)
         wait_until(self.all_in_rotation, PATIENCE, "every backend to be in rotation")
 
     def all_in_rotation(self) -> bool:

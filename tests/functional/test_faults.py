@@ -16,6 +16,7 @@ from tests.functional.faults import ONE_FAULT, VANISHED, WHOLE_POOL, Fault, Repo
 from tests.functional.network import neighbour, unusable
 
 INTERVAL = 0.2  # seconds between two checks
+EJECTION = 1.0  # seconds of a first ejection
 SECONDS = 0.8  # that a fault lasts, or until a backend is out of rotation
 Scene = tuple[Site, SteadyLoad]
 
@@ -24,7 +25,7 @@ Scene = tuple[Site, SteadyLoad]
 def fixture_scene(start_for_module: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with ExitStack() as stack:
         place = None if unusable() else stack.enter_context(neighbour())
-        site = Site(start_for_module, tmp_path_factory.mktemp("faults"), INTERVAL, place)
+        site = Site(start_for_module, tmp_path_factory.mktemp("faults"), INTERVAL, EJECTION, place)
         yield site, stack.enter_context(SteadyLoad(site.daemon.port))
 
 
@@ -47,7 +48,7 @@ def test_one_backend_that_drops_every_syn_costs_no_more_than_it_must(scene: Scen
 
 
 def test_a_dead_pool_is_not_stormed_and_serves_as_soon_as_it_is_back(start: Start, tmp_path: Path) -> None:
-    site = Site(start, tmp_path, INTERVAL)
+    site = Site(start, tmp_path, INTERVAL, EJECTION)
     with SteadyLoad(site.daemon.port) as load:
         for fault in WHOLE_POOL:
             check((site, load), fault)

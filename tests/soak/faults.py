@@ -10,6 +10,7 @@ from tests.functional.network import neighbour, unusable
 from tests.soak.stage import Stage
 
 INTERVAL = 0.5  # seconds between two checks
+EJECTION = 10.0  # seconds of a first ejection, the default
 
 
 def run(stage: Stage, options: argparse.Namespace) -> list[str]:
@@ -19,7 +20,8 @@ def run(stage: Stage, options: argparse.Namespace) -> list[str]:
     failures = [f"faults: {VANISHED.name} was left out: {lacking}"] if lacking else []
     print(Report.HEAD, flush=True)
     with contextlib.ExitStack() as stack:
-        site = Site(stage.start, stage.folder, INTERVAL, None if lacking else stack.enter_context(neighbour()))
+        place = None if lacking else stack.enter_context(neighbour())
+        site = Site(stage.start, stage.folder, INTERVAL, EJECTION, place)
         with SteadyLoad(site.daemon.port) as load:
             for fault in faults:
                 report = run_fault(site, load, fault, options.seconds / 4)
