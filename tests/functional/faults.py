@@ -45,7 +45,7 @@ pools:
   web:
     backends: [{addresses}]
     health_check: {{path: /healthz, interval: {interval}, timeout: 400ms, healthy_threshold: 2, unhealthy_threshold: 2}}
-    outliers: {{consecutive_5xx: 5, base_ejection_time: {ejection}}}
+    outliers: {{consecutive_5xx: 5, base_ejection_time: {ejection}, max_ejection_time: {ejection}}}
     timeouts: {{connect: 500ms, first_byte: 1s, read: 2s}}
 routes: [{{pool: web}}]
 """
@@ -146,7 +146,7 @@ class Site:
     def __init__(
         self, start: Start, folder: Path, interval: float, ejection: float, place: Neighbour | None = None
     ) -> None:
-        """``interval`` is between two checks, ``ejection`` the first one's length, both in seconds."""
+        """``interval`` is between two checks, ``ejection`` the length of each, however often: both in seconds."""
         names = "abcde"[:BACKENDS]
         self.interval = interval
         self.servers = [Server(start, folder, name, place if name == names[-1] else None) for name in names]

@@ -16,7 +16,7 @@ from tests.functional.faults import ONE_FAULT, VANISHED, WHOLE_POOL, Fault, Repo
 from tests.functional.network import neighbour, unusable
 
 INTERVAL = 0.2  # seconds between two checks
-EJECTION = 1.0  # seconds of a first ejection
+EJECTION = 1.0  # seconds of an ejection
 SECONDS = 0.8  # that a fault lasts, or until a backend is out of rotation
 Scene = tuple[Site, SteadyLoad]
 

@@ -10,7 +10,7 @@ from tests.functional.network import neighbour, unusable
 from tests.soak.stage import Stage
 
 INTERVAL = 0.5  # seconds between two checks
-EJECTION = 10.0  # seconds of a first ejection, the default
+EJECTION = 10.0  # seconds of an ejection
 
 
 def run(stage: Stage, options: argparse.Namespace) -> list[str]:
