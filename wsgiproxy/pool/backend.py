@@ -248,9 +248,12 @@ class Backend:
             now = self.roster.clock()
             self.alike = self.alike + 1 if self.results and self.results[-1].verdict == verdict else 1
             self.results = (*self.results[1 - KEPT_RESULTS :], CheckResult(now, verdict, seconds, reason))
-            if verdict == "good" and self.ejected_until and now - seconds >= self.ejected_at:
-                self.take_back()  # Envoy: successful_active_health_check_uneject_host
             old, new = self.health, self._judge(verdict, healthy_threshold, unhealthy_threshold)
+            # Envoy: successful_active_health_check_uneject_host. One that was ejected again after that is taken back
+            # only where the checks have seen it fail, too: else they see nothing of what is wrong with it.
+            seen = self.ejections <= 1 or (new == "healthy" and old == "unhealthy")
+            if verdict == "good" and self.ejected_until and now - seconds >= self.ejected_at and seen:
+                self.take_back()
             if new == old:
                 return False
             if new == "healthy" and (self.added or old != "checking"):

@@ -113,6 +113,20 @@ def test_a_good_check_ends_an_ejection() -> None:
     assert scene.takers() == "ab"
 
 
+def test_a_good_check_ends_no_second_ejection_of_one_whose_failures_checks_do_not_see() -> None:
+    scene = Scene("abc", CHECK)
+    a, *_ = scene.pool.backends
+    for backend in scene.pool.backends:
+        backend.record_check("", 1, 1)
+    for _ in range(2):
+        scene.fail("a")
+        a.record_check("", 1, 1)
+    assert scene.takers() == "bc"
+    a.record_check("down", 1, 1)
+    a.record_check("", 1, 1)
+    assert scene.takers() == "abc"
+
+
 def test_a_check_that_began_before_an_ejection_does_not_end_it() -> None:
     scene = Scene("ab")
     scene.fail("a", 5)

@@ -97,8 +97,10 @@ class Ejections(RuleBasedStateMachine):
         """A check is over."""
         for backend in self.scene.pool.backends:
             if backend.address == f"http://{name}:80":
+                was = backend.health
                 backend.record_check("" if good else "down", 1, 2)
-                assert not (good and backend.ejected_until)
+                seen = backend.ejections <= 1 or was == "unhealthy"
+                assert not (good and backend.ejected_until and seen)
 
     @rule(chosen=pools, block=st.none() | rules)
     def reload(self, chosen: str, block: schema.Outliers | None) -> None:
