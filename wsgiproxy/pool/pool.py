@@ -14,8 +14,16 @@ from math import inf
 
 from wsgiproxy.config import schema
 from wsgiproxy.config.values import parse_hash_on, parse_status_range
-from wsgiproxy.errors import ExchangeTimeout, NoBackendError, PoolFullError, QueueTimeout
-from wsgiproxy.pool.backend import SHARE, Backend, Roster
+from wsgiproxy.errors import (
+    BackendError,
+    ExchangeTimeout,
+    NoBackendError,
+    PoolFullError,
+    ProxyError,
+    QueueTimeout,
+    Retry,
+)
+from wsgiproxy.pool.backend import Backend, Roster
 from wsgiproxy.pool.balance import bounded_hash, make_pick, note_latency
 from wsgiproxy.pool.outlier import (
     CLIENTS_FAULT,
@@ -26,14 +34,13 @@ from wsgiproxy.pool.outlier import (
     note_share,
 )
 from wsgiproxy.pool.queue import Waiter, hand_out, serve
-from wsgiproxy.pool.slow_start import ramped
+from wsgiproxy.pool.slow_start import ramp
 from wsgiproxy.pool.sticky import Sticky
 from wsgiproxy.pool.tiers import Tier, sort_into_tiers
 from wsgiproxy.upstream.messages import DEFAULT_TIMEOUTS, OnCancel
 
 FAILURE_LATENCY = 1.0  # seconds that a failed attempt, or a 5xx, counts as at least: to fail fast is not to be fast
 _COUNTED = 64  # requests between two looks of the retry budget, at least: one look costs as much as half a pick
-_RAMP_INTERVAL = 0.1  # seconds between two looks at the shares of a slow start
 _log = logging.getLogger("wsgiproxy.pool")
 
 
@@ -266,13 +273,25 @@ class Pool:
     def may_retry(self, lease: Lease, tried: Collection[Backend]) -> bool:
         """Whether one more attempt at the request of this lease is within the pool's means; if so, it counts.
 
-        After a backend that was known to be bad, it costs nothing to go to one that is not.
+        After a backend that was known to be bad, it costs nothing to go to one that is not, and where there is none at
+        all, one attempt is enough.
         """
         block, roster = self.block.retries.budget, self._roster
+        if lease.gamble and not self._has_good(()):
+            return False
         if block is None or (lease.gamble and self._has_good(tried)):
             return True
         with roster.lock:
             return roster.budget.take(block, roster.requests, roster.clock())
+
+    def verdict(self, lease: Lease, failure: BackendError) -> ProxyError:
+        """What to tell a client whose last attempt has failed so.
+
+        That nobody is available, and when to come back, where that was known, and not a byte was sent.
+        """
+        if lease.gamble and failure.retry is Retry.ALWAYS and not self._has_good(()):
+            return self._nobody()
+        return failure
 
     def _has_good(self, tried: Collection[Backend]) -> bool:
         return any(backend.available and backend not in tried for backend in self.backends)
@@ -323,27 +342,9 @@ class Pool:
         if roster.returns_at and roster.clock() >= roster.returns_at:
             self._end_ejections()
         if roster.ramping:
-            self._ramp(roster.clock())
+            ramp(roster, roster.clock())
         if self._known_changes != roster.changes:
             self._sort_into_tiers()
-
-    def _ramp(self, now: float) -> None:
-        """Work out the shares of those that start slowly."""
-        roster = self._roster
-        block = roster.slow_start
-        if now - roster.ramped_at < _RAMP_INTERVAL:
-            return
-        roster.ramped_at = now
-        roster.ramping = False
-        for backend in roster.backends:
-            if backend.ramp_from:
-                part = 1.0 if block is None else ramped(block, now - backend.ramp_from)
-                backend.share = max(1, int(backend.weight * SHARE * part))
-                if part < 1:
-                    roster.ramping = True
-                else:
-                    backend.ramp_from = 0.0
-        roster.changes += 1
 
     def _end_ejections(self) -> None:
         roster = self._roster

@@ -71,7 +71,7 @@ def forward(
             lease.release()
         exchange.fail_attempt(lease.backend.address, failure, pool.roster.clock() - began)
         if not again or not begin_again(request):
-            raise failure
+            raise pool.verdict(lease, failure)
         _back_off(pool, request, tried)
 
 

@@ -10,9 +10,13 @@ from tests.unit.proxy.journeys import FakeBody, FakeUpstream, backends_of, pool_
 from tests.unit.proxy.trials import Slow, Trial, answering, body_of
 from wsgiproxy.config import schema
 from wsgiproxy.errors import (
+    BackendError,
     ClientDisconnectedError,
     ConnectError,
+    ConnectTimeout,
     ExchangeTimeout,
+    NoBackendError,
+    ProxyError,
     QueueTimeout,
     ReadTimeout,
     ResetError,
@@ -167,6 +171,30 @@ def test_an_upload_that_has_gone_too_far_when_its_answer_is_given_up_is_not_repe
     one.status = 503
     trial = Trial(one, FakeUpstream(), retries={"statuses": ("503",)})
     assert trial.fail(RetriedStatusError, "PUT", body).status == 503
+
+
+# --- a dead pool ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(ConnectError, NoBackendError), (ConnectTimeout, NoBackendError), (ResetError, ResetError)]
+)
+def test_a_pool_that_is_known_to_be_dead_is_tried_once_and_says_when_to_come_back(
+    error: type[BackendError], expected: type[ProxyError]
+) -> None:
+    trial = Trial(*[FakeUpstream(error("no")) for _ in range(3)], health_check=schema.HealthCheck(interval=7.0))
+    for backend in backends_of(trial.table):
+        backend.record_check("down", 1, 1)
+    told = trial.fail(expected)
+    assert trial.exchange.attempts == 1
+    assert not isinstance(told, NoBackendError) or told.retry_after == 7
+    assert [failed.reason for failed in trial.exchange.failures or ()] == [error.reason]
+
+
+def test_a_pool_that_seemed_dead_answers_at_once_where_it_is_not() -> None:
+    trial = Trial(FakeUpstream(), health_check=schema.HealthCheck())
+    backends_of(trial.table)[0].record_check("down", 1, 1)
+    assert trial.forward("POST", body_of(b"hello")).status == 200
 
 
 # --- a full pool ------------------------------------------------------------------------------------------------------
