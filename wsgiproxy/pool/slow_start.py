@@ -1,6 +1,6 @@
 """How much of its work a backend gets that has just come, or come back: caches are cold, pools are empty.
 
-The rule of the room: told of the time. The curve is Envoy's (slow_start_config); HAProxy's slowstart is its straight one.
+The rule of the room: told of the time. The curve is Envoy's (slow_start_config); HAProxy's is its straight one.
 """
 
 from __future__ import annotations
