@@ -78,6 +78,13 @@ class OutOfResourcesError(ProxyError):
     reason = "out_of_resources"
 
 
+class ScoreboardError(ProxyError):
+    """The memory that the processes of one proxy share cannot be used: another version, damaged, or full."""
+
+    status = 503
+    reason = "scoreboard_error"
+
+
 class ExchangeTimeout(ProxyError):
     """The whole exchange took longer than it may: who is to blame, of client and backends, is not known.
 
