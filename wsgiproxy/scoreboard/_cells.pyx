@@ -117,6 +117,7 @@ cdef class Cells:
             raise TypeError('slots and sums must be arrays of type "q"')
         if which.len != sums.len:
             raise ValueError("not as many sums as slots")
+        self.check(first, stride, rows, 0)
         if not count:
             return 0
         low = high = slots[0]

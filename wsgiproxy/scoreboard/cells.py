@@ -83,6 +83,7 @@ class WordCells:
         """
         if len(slots) != len(into):
             raise ValueError("not as many sums as slots")
+        self._check(first, stride, rows, 0)
         if not slots:
             return
         low, high = min(slots), max(slots)
@@ -91,15 +92,15 @@ class WordCells:
             self._words[start : start + high - low + 1].tolist()
             for start in range(first + low, first + low + stride * rows, stride)
         ]
-        sums = [sum(column) for column in zip(*columns, strict=True)] or [0] * (high - low + 1)
-        for place, slot in enumerate(slots):
-            into[place] = sums[slot - low]
+        sums = list(map(sum, zip(*columns, strict=True))) or [0] * (high - low + 1)
+        into[:] = array("q", [sums[slot - low] for slot in slots])
 
     def _check(self, first: int, stride: int, rows: int, width: int) -> None:
+        count = len(self._words)
         if first < 0 or stride < (rows > 1) or rows < 0 or width < 0:
             raise IndexError(f"{rows} rows of {width} words from {first} on, {stride} apart")
-        if rows and first + stride * (rows - 1) + width > len(self._words):
-            raise IndexError(f"{rows} rows of {width} words from {first} on, {stride} apart, in {len(self._words)}")
+        if rows and first + stride * (rows - 1) + width > count:
+            raise IndexError(f"{rows} rows of {width} words from {first} on, {stride} apart, in {count}")
 
 
 if TYPE_CHECKING:

@@ -55,7 +55,7 @@ class Row:
     write the same number (see ``cells``).
     """
 
-    __slots__ = ("_cells", "_counters", "_first", "_histogram", "number", "segment")
+    __slots__ = ("_cells", "_columns", "_counters", "_histogram", "number", "segment")
 
     def __init__(self, segment: Segment, number: int) -> None:
         """Use ``claim``."""
@@ -63,8 +63,8 @@ class Row:
         self.segment = segment
         self.number = number
         self._cells = segment.cells
-        self._first = layout.row(number)
         offset = layout.row_words * number
+        self._columns = {kind: layout.column(kind) + offset for kind in CELLS}
         self._counters = {name: layout.counter(name) + offset for name in COUNTERS}
         self._histogram = layout.histogram + offset
 
@@ -73,9 +73,8 @@ class Row:
 
     def cell(self, kind: CellKind, slot: int) -> int:
         """Which word counts that, for this process."""
-        layout = self.segment.layout
-        layout.check_slot(slot)
-        return layout.column(kind) + layout.row_words * self.number + slot
+        self.segment.layout.check_slot(slot)
+        return self._columns[kind] + slot
 
     def change(self, kind: CellKind, slot: int, by: int) -> None:
         """Add to a cell."""

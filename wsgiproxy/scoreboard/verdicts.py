@@ -13,7 +13,7 @@ import struct
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from wsgiproxy.scoreboard.layout import H_CHANGES
+from wsgiproxy.scoreboard.layout import H_CHANGES, H_SLOTS_USED
 from wsgiproxy.scoreboard.segment import Segment
 
 Health = Literal["checking", "healthy", "draining", "unhealthy"]
@@ -64,6 +64,34 @@ def read_verdict(segment: Segment, slot: int) -> Verdict | None:
         if not before & 1 and cells.load(at + _SEQUENCE) == before and told == _mix(before, words):
             return _decode(words)
     return None
+
+
+class VerdictNews:
+    """What one process has not seen yet. To ask costs one load while nothing has changed, one for each slot elsewhere."""
+
+    __slots__ = ("_changes", "_seen", "_segment")
+
+    def __init__(self, segment: Segment) -> None:
+        self._segment = segment
+        self._changes = 0
+        self._seen: dict[int, int] = {}  # the sequence number of each slot's verdict
+
+    def news(self) -> list[tuple[int, Verdict]]:
+        """Slots with verdicts that were written since the last time, some perhaps once more; at first, all."""
+        segment = self._segment
+        changes = segment.changes  # before the verdicts: what changes meanwhile counts as news the next time
+        if changes == self._changes:
+            return []
+        found = []
+        for slot in range(segment.cells.load(H_SLOTS_USED)):
+            sequence = segment.cells.load(segment.layout.verdict(slot) + _SEQUENCE)
+            if sequence != self._seen.get(slot, 0):
+                verdict = read_verdict(segment, slot)
+                if verdict is not None:
+                    self._seen[slot] = sequence
+                    found.append((slot, verdict))
+        self._changes = changes
+        return found
 
 
 def _encode(verdict: Verdict) -> list[int]:

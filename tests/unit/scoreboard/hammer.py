@@ -1,8 +1,8 @@
 """A process that writes a segment whose descriptor it was given: ``python -m tests.unit.scoreboard.hammer``.
 
 ``WHAT FD NUMBER``: ``count`` makes so many turns and then waits, with its row as it is, for the end of its input;
-``hold`` has so many in flight at slot 0 and counts on until it is killed; ``judge`` writes verdicts until then, whose
-numbers belong together.
+``hold`` has so many in flight at slot 0 and counts on until it is killed, ``roam`` counts in all slots in turn;
+``judge`` writes verdicts until then, whose numbers belong together.
 """
 
 from __future__ import annotations
@@ -57,6 +57,10 @@ def main(what: str, fd: int, number: int) -> None:
             for count in itertools.count(1):
                 write_verdict(segment, 0, told(count))
         row = claim(segment)
+        if what == "roam":
+            print("begun", flush=True)
+            for count in itertools.count():
+                turn(row, count % segment.layout.slots)
         if what == "hold":
             row.change("in_flight", 0, number)
             print("begun", flush=True)

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.scoreboard import hammer
+from wsgiproxy.scoreboard.board import give_slots
 from wsgiproxy.scoreboard.layout import make_layout
 from wsgiproxy.scoreboard.segment import Segment, create_memory
-from wsgiproxy.scoreboard.verdicts import ADMIN_STATES, HEALTHS, Verdict, read_verdict, write_verdict
+from wsgiproxy.scoreboard.verdicts import ADMIN_STATES, HEALTHS, Verdict, VerdictNews, read_verdict, write_verdict
 
 VERDICTS = st.builds(
     Verdict,
@@ -81,3 +82,29 @@ def test_a_reader_beside_a_busy_writer_meets_no_half_verdict() -> None:
             hammer.end(process)
         write_verdict(segment, 0, hammer.told(7))
         assert read_verdict(segment, 0) == hammer.told(7)
+
+
+def test_news_are_what_was_written_since_the_last_time() -> None:
+    with create_memory(make_layout(1, 3)) as segment:
+        give_slots(segment, ["a", "b", "c"])
+        news = VerdictNews(segment)
+        assert news.news() == []
+        for number in (1, 2):
+            write_verdict(segment, 2, hammer.told(number))
+        write_verdict(segment, 0, hammer.told(3))
+        assert news.news() == [(0, hammer.told(3)), (2, hammer.told(2))]
+        assert news.news() == []
+        write_verdict(segment, 2, hammer.told(4))
+        assert news.news() == [(2, hammer.told(4))]
+        assert VerdictNews(segment).news() == [(0, hammer.told(3)), (2, hammer.told(4))]
+
+
+def test_what_could_not_be_read_whole_is_news_once_it_is() -> None:
+    with create_memory(make_layout(1, 1)) as segment:
+        give_slots(segment, ["a"])
+        news = VerdictNews(segment)
+        write_verdict(segment, 0, hammer.told(1))
+        segment.cells.add(segment.layout.verdict(0), 1)  # another has begun
+        assert news.news() == []
+        write_verdict(segment, 0, hammer.told(2))
+        assert news.news() == [(0, hammer.told(2))]
