@@ -34,6 +34,11 @@ ROOT = Path(__file__).resolve().parents[2]
 Costs = dict[str, float]
 
 
+def _rows(busy: int) -> list[int]:
+    """The numbers of workers where one at least is not busy."""
+    return [workers for workers in WORKERS if workers > busy]
+
+
 def cost(call: Callable[[], object]) -> float:
     """Nanoseconds a call, the median of some rounds of 20 ms; the loop's own and the lambda's included."""
     timer = timeit.Timer(call)
@@ -45,15 +50,15 @@ def cost(call: Callable[[], object]) -> float:
 def measure(busy: int) -> Costs:
     """All costs in this interpreter."""
     costs: Costs = {}
-    for workers in WORKERS:
+    for workers in _rows(busy):
         for backends in BACKENDS:
             with ExitStack() as stack:
-                segment = stack.enter_context(create_memory(make_layout(max(workers, busy + 1), backends)))
+                segment = stack.enter_context(create_memory(make_layout(workers, backends)))
                 for _ in range(busy):
                     stack.callback(hammer.end, hammer.start(segment, "roam", 0))
-                rows = [claim(segment) for _ in range(max(1, workers - busy))]
+                rows = [claim(segment) for _ in range(workers - busy)]
                 in_flight = Sums(segment, "in_flight", range(backends))
-                if (workers, backends) == (WORKERS[0], BACKENDS[0]):
+                if not costs:
                     cell = rows[0].cell("in_flight", 3)
                     add = segment.cells.add
                     costs["change"] = cost(lambda add=add, cell=cell: add(cell, 1))  # type: ignore[misc]
@@ -94,7 +99,7 @@ def main() -> None:
         if not name.startswith(("one ", "all ")):
             print(f"| {name} | {fast[name]:,.0f} | {slow[name]:,.0f} |")
     print("\n| workers | backends | one, compiled | one, pure | all, compiled | all, pure |\n|---|---|---|---|---|---|")
-    for workers in WORKERS:
+    for workers in _rows(asked.busy):
         for backends in BACKENDS:
             keys = (f"one {workers} {backends}", f"all {workers} {backends}")
             row = " | ".join(f"{costs[key]:,.0f}" for key in keys for costs in (fast, slow))

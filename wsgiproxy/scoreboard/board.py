@@ -36,10 +36,14 @@ _MIN_SLOTS = 64
 class Sums:
     """The sums over all processes of one kind of number, for some slots."""
 
-    __slots__ = ("_cells", "_first", "_slots", "_stride", "_sums")
+    __slots__ = ("_before", "_cells", "_first", "_places", "_slots", "_stride", "_sums")
 
-    def __init__(self, segment: Segment, kind: CellKind, slots: Sequence[int]) -> None:
-        """``slots`` in any order; the sums come in the same."""
+    def __init__(self, segment: Segment, kind: CellKind, slots: Sequence[int], old: Segment | None = None) -> None:
+        """``slots`` in any order; the sums come in the same.
+
+        ``old`` is the segment before this one, while processes still have rows there: their numbers are added. One that
+        moves at this moment may be counted twice, none is missed.
+        """
         for slot in slots:
             segment.layout.check_slot(slot)
         self._cells = segment.cells
@@ -47,15 +51,29 @@ class Sums:
         self._stride = segment.layout.row_words
         self._slots = array("q", slots)
         self._sums = array("q", bytes(WORD * len(slots)))
+        known = {} if old is None else {new: slot for slot, new in moves(old, segment).items()}
+        self._places = [place for place, slot in enumerate(slots) if slot in known]
+        self._before: Sums | None = None
+        if old is not None:
+            self._before = Sums(old, kind, [known[slots[place]] for place in self._places])
 
     def all(self) -> array[int]:
         """The sums as of now; the same array each time, filled anew."""
+        # who moves fills its new row before it clears the old one: so the old ones must be read first
+        before = None if self._before is None else self._before.all()
         self._cells.sum_each(self._first, self._stride, self._cells.load(H_ROWS_USED), self._slots, self._sums)
+        if before is not None:
+            for place, count in zip(self._places, before, strict=True):
+                self._sums[place] += count
         return self._sums
 
     def one(self, place: int) -> int:
         """The sum of the slot that stands there in ``slots``, as of now."""
-        return self._cells.sum_one(self._first + self._slots[place], self._stride, self._cells.load(H_ROWS_USED))
+        before = 0
+        if self._before is not None and place in self._places:
+            before = self._before.one(self._places.index(place))
+        first = self._first + self._slots[place]
+        return before + self._cells.sum_one(first, self._stride, self._cells.load(H_ROWS_USED))
 
 
 def counter_sums(segment: Segment) -> dict[Counter, int]:

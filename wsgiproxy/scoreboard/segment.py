@@ -162,7 +162,7 @@ def replace_file(path: Path, layout: Layout, generation: int) -> Segment:
 
 def attach_file(path: Path) -> Segment:
     """The segment in a file; ``ScoreboardError`` if it is refused, ``FileNotFoundError`` where there is none."""
-    fd = _open(path, os.O_RDWR)
+    fd = open_private(path, os.O_RDWR)
     try:
         return attach(fd)
     except BaseException:
@@ -170,7 +170,7 @@ def attach_file(path: Path) -> Segment:
         raise
 
 
-def _open(path: Path, flags: int) -> int:
+def open_private(path: Path, flags: int) -> int:
     """A descriptor of a file that is this user's alone; ``PermissionError`` for any other."""
     fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     status = os.fstat(fd)
@@ -183,7 +183,7 @@ def _open(path: Path, flags: int) -> int:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Keep out others that would make the same file; the file beside it that this is done with stays."""
-    fd = _open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT)
+    fd = open_private(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
@@ -194,7 +194,7 @@ def _locked(path: Path) -> Iterator[None]:
 def _create_file(path: Path, layout: Layout, generation: int) -> Segment:
     new = path.with_name(f"{path.name}.new")  # what is found there was left by one that was killed
     new.unlink(missing_ok=True)
-    fd = _open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    fd = open_private(new, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
         segment = _prepare(fd, layout, generation)
         new.rename(path)

@@ -67,7 +67,7 @@ def read_verdict(segment: Segment, slot: int) -> Verdict | None:
 
 
 class VerdictNews:
-    """What one process has not seen yet. To ask costs one load while nothing has changed, one for each slot elsewhere."""
+    """What one process has not seen yet. To ask costs one load while nothing has changed, else one for each slot."""
 
     __slots__ = ("_changes", "_seen", "_segment")
 

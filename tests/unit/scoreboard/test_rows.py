@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from tests.unit.scoreboard import hammer
 from wsgiproxy.errors import ScoreboardError
-from wsgiproxy.scoreboard.board import Sums, counter_sums, latency_sums
+from wsgiproxy.scoreboard.board import Sums, carry_names_over, counter_sums, give_slots, latency_sums, moves
 from wsgiproxy.scoreboard.histogram import bucket_of
 from wsgiproxy.scoreboard.layout import CELLS, CellKind, make_layout
 from wsgiproxy.scoreboard.rows import claim, clear_dead, owners, started
@@ -85,6 +86,41 @@ def test_numbers_go_along_to_a_larger_segment(segment: Segment) -> None:
         assert counter_sums(larger)["requests"] == sum(latency_sums(larger)) == 1
     assert owners(segment) == []
     assert sums(segment, "in_flight") == [0] * len(SLOTS)
+
+
+def test_while_some_have_moved_and_others_not_sums_are_of_both() -> None:
+    with create_memory(make_layout(2, 3)) as old, create_memory(make_layout(2, 4), 2) as new:
+        give_slots(old, ["a", "gone", "b"])
+        rows = [claim(old), claim(old)]
+        for row in rows:
+            row.change("in_flight", 0, 1)
+            row.change("in_flight", 2, 10)
+        slots = carry_names_over(old, new, ["b", "new", "a"])
+        both = Sums(new, "in_flight", slots, old)
+        for row in rows:
+            assert list(both.all()) == [both.one(place) for place in range(3)] == [20, 0, 2]
+            row.carry_over(claim(new), moves(old, new))
+        assert list(both.all()) == list(Sums(new, "in_flight", slots).all()) == [20, 0, 2]
+
+
+def test_a_forked_child_gets_a_row_of_its_own() -> None:
+    code = (
+        "import os\n"
+        "from wsgiproxy.scoreboard import layout, rows, segment\n"
+        "shared = segment.create_memory(layout.make_layout(4, 1))\n"
+        "first = rows.claim(shared)\n"
+        "with shared.lock():\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        rows.claim(shared).change('requests', 0, 1); os._exit(0)\n"
+        "    assert os.waitpid(child, os.WNOHANG) == (0, 0)\n"
+        "assert os.waitpid(child, 0) == (child, 0)\n"
+        "print([(owner.row, owner.pid == child) for owner in rows.clear_dead(shared)])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=hammer.ROOT, capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout == "[(1, True)]\n"
 
 
 def test_a_process_is_told_from_another_of_its_number(segment: Segment) -> None:
