@@ -3,8 +3,8 @@
 The rule of the room: words have numbers here and no meaning. Why nobody ever sees half a word:
 
 * every word is aligned to 8 bytes, for a mapping begins on a page and words are counted from there. An aligned load or
-  store of 8 bytes is one access and cannot be torn, on x86-64 (Intel SDM volume 3, 9.1.1) as on aarch64 (Arm ARM,
-  B2.2.1, single-copy atomicity), whoever else is at it;
+  store of 8 bytes is one access and cannot be torn, on x86-64 (Intel SDM volume 3, "Guaranteed Atomic Operations")
+  as on aarch64 (Arm ARM, "Requirements for single-copy atomicity"), whoever else is at it;
 * compiled, they are ``__atomic_load_n`` with acquire and ``__atomic_store_n`` with release, which the compiler may not
   split; both are plain moves on x86-64, LDAR and STLR on aarch64. So what one process stores in an order, others see
   in that order;

@@ -23,7 +23,7 @@ WORD = 8  # bytes
 LINE = 8  # words of a cache line (x86-64 and most of aarch64: 64 bytes)
 MAGIC = int.from_bytes(b"wsgiprox", "big")  # in the machine's order: one of the other order does not match
 VERSION = 1
-MAX_ROWS = 1024  # processes; the kernel's own limit for one prefork server is seldom higher
+MAX_ROWS = 1024  # processes: far more than there are cores, yet a damaged header cannot ask for terabytes
 MAX_SLOTS = 1 << 20
 
 # Header words that are written once

@@ -1,7 +1,8 @@
 """Who writes which row: a process claims one, writes it alone, and what a dead one has left is cleared.
 
 The rule of the room: a row belongs to one process, told from a later one of the same number by when it started. Rows
-are claimed and cleared under the segment's lock, and written without any.
+are claimed and cleared under the segment's lock, and written without any. All processes must see one another's numbers
+(share a pid namespace): whom nobody can see is dead.
 """
 
 from __future__ import annotations
@@ -34,8 +35,16 @@ class Owner(NamedTuple):
 
     @property
     def alive(self) -> bool:
-        """Whether that very process still runs."""
-        return started(self.pid) == self.started
+        """Whether that very process still runs; also where that is hidden from this user (hidepid, proc(5))."""
+        since = started(self.pid)
+        if since < 0:
+            try:
+                os.kill(self.pid, 0)
+            except PermissionError:
+                return True
+            except ProcessLookupError:
+                return False
+        return since == self.started
 
 
 def started(pid: int) -> int:

@@ -139,7 +139,8 @@ def share_file(path: Path, layout: Layout) -> Segment:
     """The segment in the file ``path``, made with ``layout`` where there is none that can be read.
 
     Any number of processes may ask at once, all get the same. ``PermissionError`` where the file is not this user's
-    alone, another ``OSError`` where it cannot be made.
+    alone, another ``OSError`` where it cannot be made. The name should hold ``layout.VERSION`` where two versions of
+    wsgiproxy may be at work at once: each would replace the other's.
     """
     with _locked(path):
         why = ""

@@ -14,7 +14,7 @@ from wsgiproxy.errors import ScoreboardError
 from wsgiproxy.scoreboard.board import Sums, carry_names_over, counter_sums, give_slots, latency_sums, moves
 from wsgiproxy.scoreboard.histogram import bucket_of
 from wsgiproxy.scoreboard.layout import CELLS, CellKind, make_layout
-from wsgiproxy.scoreboard.rows import claim, clear_dead, owners, started
+from wsgiproxy.scoreboard.rows import Owner, claim, clear_dead, owners, started
 from wsgiproxy.scoreboard.segment import Segment, create_memory
 
 SLOTS = range(5)
@@ -130,6 +130,16 @@ def test_a_process_is_told_from_another_of_its_number(segment: Segment) -> None:
     segment.cells.add(segment.layout.row(row.number) + 1, -1)  # it had started a tick earlier
     assert [owner.pid for owner in clear_dead(segment)] == [os.getpid()]
     assert sums(segment, "in_flight") == [0] * len(SLOTS)
+
+
+def test_a_process_that_is_hidden_from_this_user_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int, signal: int) -> None:
+        raise PermissionError(pid, signal)
+
+    gone = Owner(0, 1 << 29, 5)
+    assert not gone.alive
+    monkeypatch.setattr(os, "kill", refuse)
+    assert gone.alive
 
 
 def test_who_is_gone_or_waits_to_be_reaped_has_not_started() -> None:
