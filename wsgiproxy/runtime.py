@@ -21,6 +21,7 @@ from wsgiref.types import WSGIApplication
 
 from wsgiproxy.config import schema
 from wsgiproxy.config.address import AppAddress, UnixAddress, parse_backend_address
+from wsgiproxy.config.changes import changes
 from wsgiproxy.config.loader import Loaded, load
 from wsgiproxy.config.watcher import Watcher
 from wsgiproxy.errors import ConfigError, InvalidConfigError
@@ -37,6 +38,7 @@ from wsgiproxy.upstream.http import HttpUpstream
 from wsgiproxy.upstream.inprocess import InProcessUpstream, import_app
 from wsgiproxy.upstream.messages import Upstream
 
+MAX_CHANGES = 50  # lines that a reload logs of what is different
 UNIX_AUTHORITY = "localhost"  # the Host of a backend that has a socket file for an address (curl's choice too)
 
 _log = logging.getLogger("wsgiproxy.runtime")
@@ -149,11 +151,14 @@ class Runtime:
     def _reload(self) -> bool:
         if self._closed or self._table is None:
             return False
+        before = self.config
         if not self._read():
             _log.error("%s was not reloaded: generation %d goes on", self.path, self._table.generation)
             return False
         self._replace()
         _log.info("reloaded %s: generation %d", self.path, self._table.generation)
+        for line in changes(before, self.config, MAX_CHANGES):
+            _log.info("%s", line)
         if self._on_reload is not None:
             self._on_reload(self.config)
         return True

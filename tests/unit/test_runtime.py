@@ -201,7 +201,7 @@ def test_a_reload_swaps_the_table_and_keeps_the_backends_that_stay(
     assert backends(runtime)[0] is kept
     assert len(backends(runtime)) == 2
     assert before.pools["web"].backends == (kept,)
-    assert [record.getMessage() for record in caplog.records] == [f"reloaded {path}: generation 2"]
+    assert caplog.messages == [f"reloaded {path}: generation 2", "pool web: +http://127.0.0.1:2"]
 
 
 def test_a_backend_that_is_gone_is_closed_and_the_others_are_not(make: Make, path: Path) -> None:
