@@ -23,6 +23,7 @@ import gevent.event
 
 from wsgiproxy.config import schema
 from wsgiproxy.daemon.logs import AccessLogWriter, configure_error_log
+from wsgiproxy.daemon.notify import Notifier
 from wsgiproxy.errors import ConfigError
 from wsgiproxy.proxy.access_log import formatter
 from wsgiproxy.proxy.app import ProxyApp
@@ -64,8 +65,9 @@ def serve(path: str) -> int:
 
 def raise_descriptor_limit() -> None:
     """Let this process open as many descriptors as it may: each exchange takes two."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    log.info("descriptors: %d at the most (soft limit before: %d)", hard, soft)
 
 
 def relax_garbage_collection() -> None:
@@ -91,7 +93,8 @@ class Worker:
         self._access_log: AccessLogWriter | None = None
         self._app: ProxyApp | None = None
         self._complaints: dict[int, str] = {}  # what is wrong with a listener's new certificates, said once
-        self._certificate_watch: Any = None
+        self._notifier = Notifier()
+        self._background: list[Any] = []  # greenlets that end with it
         self._stop = gevent.event.Event()  # take no more clients
         self._stop_now = gevent.event.Event()  # and wait for none
 
@@ -120,13 +123,17 @@ class Worker:
         for server in self._servers:
             server.start()
         if any(listener.tls is not None for listener in self._block.listeners):
-            self._certificate_watch = gevent.spawn(self._watch_certificates)
+            self._background.append(gevent.spawn(self._watch_certificates))
+        if self._notifier.watchdog_interval:
+            self._background.append(gevent.spawn(self._tell_that_it_is_alive))
         where = ", ".join(map(describe, self._listeners, self._block.listeners))
         log.info("listening on %s: %s", where, count_parts(self._runtime.config))
+        self._notifier.ready()
 
     def run(self) -> None:
         """Serve until a signal says stop, then drain."""
         self._stop.wait()
+        self._notifier.stopping()
         for server in self._servers:
             server.stop_accepting()
         if self._stop_now.is_set():
@@ -141,8 +148,7 @@ class Worker:
     def close(self) -> None:
         """Cut what is left, close everything and leave nothing behind. Idempotent."""
         cut = self._connections()
-        if self._certificate_watch is not None:
-            self._certificate_watch.kill()
+        gevent.killall(self._background)
         for server in self._servers:
             server.close()
         for sock, listener in zip(self._listeners, self._block.listeners, strict=False):
@@ -169,13 +175,20 @@ class Worker:
 
     def on_reload(self) -> None:
         """SIGHUP: read the file again, and the certificates."""
+        self._notifier.reloading()
         self._runtime.reload()
         self._reload_certificates()
+        self._notifier.ready()
 
     def on_reopen(self) -> None:
         """SIGUSR1: open the access log anew, after its file was renamed."""
         if self._access_log is not None:
             self._access_log.reopen()
+
+    def _tell_that_it_is_alive(self) -> None:
+        while True:
+            self._notifier.alive()
+            gevent.sleep(self._notifier.watchdog_interval)
 
     def _watch_certificates(self) -> None:
         while True:
