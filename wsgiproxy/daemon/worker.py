@@ -65,9 +65,8 @@ def serve(path: str) -> int:
 
 def raise_descriptor_limit() -> None:
     """Let this process open as many descriptors as it may: each exchange takes two."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    log.info("descriptors: %d at the most (soft limit before: %d)", hard, soft)
 
 
 def relax_garbage_collection() -> None:
@@ -128,6 +127,7 @@ class Worker:
             self._background.append(gevent.spawn(self._tell_that_it_is_alive))
         where = ", ".join(map(describe, self._listeners, self._block.listeners))
         log.info("listening on %s: %s", where, count_parts(self._runtime.config))
+        log.info("descriptors: %d at the most", resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._notifier.ready()
 
     def run(self) -> None:
